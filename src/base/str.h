@@ -1,0 +1,20 @@
+/*
+ * str.h: the few string helpers that libc lacks: copies and cuts that never split a UTF-8
+ * character. Any folder may use it.
+ */
+#ifndef TL_STR_H
+#define TL_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The longest length <= limit at which text (len bytes) can be cut between two characters. */
+size_t tl__utf8_cut(const char *text, size_t len, size_t limit);
+/* Is it well-formed UTF-8 (no overlong forms, no surrogates, at most U+10FFFF)? */
+bool tl__utf8_is_valid(const char *text, size_t len);
+/* Copy into a buffer of `size` bytes, cut between characters, always NUL-ended. */
+void tl__str_copy(char *to, size_t size, const char *from);
+/* Equal, or both NULL. */
+bool tl__str_equal(const char *a, const char *b);
+
+#endif
