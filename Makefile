@@ -1,0 +1,81 @@
+# The front door: each target is a line or two onto meson, ninja or a tool. The build is in meson.build.
+BUILD ?= build
+JOBS ?= 2
+# Warnings are errors in CI only.
+WERROR = $(if $(filter true,$(CI)),true,false)
+C_SUITES = unit,pg
+MESON_SETUP = meson setup -Dwerror=$(WERROR)
+RUN_TESTS = tools/run-tests --jobs $(JOBS)
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+.PHONY: build
+build: $(BUILD)/build.ninja ## build everything into build/ (the default)
+	@ninja -C $(BUILD)
+
+.PHONY: help
+help: ## print this list
+	@sed -n 's/^\([a-z%*-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: bootstrap-build build ## install what is missing, build, show real events flowing
+	@$(BUILD)/trunkline demo $(ARGS)
+
+.PHONY: test
+test: bootstrap-test build build-asan/build.ninja ## everything: lint, all suites, the C suites again under ASan and UBSan
+	@ninja -C build-asan
+	@$(RUN_TESTS) --build $(BUILD) --build build-asan:$(C_SUITES)
+
+.PHONY: check-asan
+check-asan: build-asan/build.ninja ## the C suites under AddressSanitizer and UBSan
+	@ninja -C build-asan
+	@$(RUN_TESTS) --build build-asan:$(C_SUITES)
+
+.PHONY: check-tsan
+check-tsan: build-tsan/build.ninja ## the C suites under ThreadSanitizer
+	@ninja -C build-tsan
+	@$(RUN_TESTS) --build build-tsan:$(C_SUITES)
+
+.PHONY: check-valgrind
+check-valgrind: build ## the unit suite under valgrind
+	@$(RUN_TESTS) --build $(BUILD) --wrap 'valgrind -q --error-exitcode=99 --leak-check=full' unit
+
+check-fast: build ## what needs no database: lint, tools, unit, abi
+	@$(RUN_TESTS) --build $(BUILD) lint tools unit abi
+
+check-%: build ## one suite: check-unit check-pg check-sql check-cli check-fault check-e2e check-abi check-tools
+	@$(RUN_TESTS) --build $(BUILD) $*
+
+.PHONY: bench
+bench: bootstrap-bench build-bench/build.ninja ## measure, with machine and settings printed
+	@ninja -C build-bench
+	@bench/run build-bench
+
+.PHONY: lint
+lint: bootstrap-test $(BUILD)/build.ninja ## format, static analysis, banned calls, file sizes, includes
+	@tools/lint $(BUILD)
+
+.PHONY: format
+format: ## format all C files in place
+	@tools/lint --format
+
+.PHONY: install
+install: build ## install (DESTDIR and meson's prefix are honoured)
+	@meson install -C $(BUILD) --no-rebuild
+
+.PHONY: clean
+clean: ## remove all build directories
+	@rm -rf $(BUILD) build-asan build-tsan build-bench
+
+.PHONY: bootstrap-build bootstrap-test bootstrap-bench
+bootstrap-build bootstrap-test bootstrap-bench:
+	@tools/bootstrap $(@:bootstrap-%=%)
+
+$(BUILD)/build.ninja:
+	@$(MESON_SETUP) $(BUILD)
+build-asan/build.ninja:
+	@$(MESON_SETUP) -Db_sanitize=address,undefined -Db_lundef=false -Dexamples=false -Dbench=false build-asan
+build-tsan/build.ninja:
+	@$(MESON_SETUP) -Db_sanitize=thread -Db_lundef=false -Dexamples=false -Dbench=false build-tsan
+build-bench/build.ninja:
+	@$(MESON_SETUP) --buildtype=release -Dtests=false build-bench
