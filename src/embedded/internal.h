@@ -15,7 +15,7 @@
 #define SERVER_PORT 5432
 #define SOCKET_NAME ".s.PGSQL.5432"
 #define SOCKET_PATH_BYTES 107 /* sun_path without its NUL */
-#define NAP_US 5000
+#define NAP_MS 5
 #define MAX_GROUPS 64
 
 #define LOCK_FILE "trunkline.lock"
