@@ -1,0 +1,4 @@
+CREATE OR REPLACE FUNCTION @extschema@.bell_disarm() RETURNS boolean LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT pg_advisory_unlock(@extschema@.lock_class(), 0) $$;
+COMMENT ON FUNCTION @extschema@.bell_disarm() IS 'Sentinel: awake again; publishers need not notify.';

@@ -1,0 +1,51 @@
+CREATE OR REPLACE FUNCTION @extschema@.claim_many(
+        subscriptions bigint[], capacity integer[], lease interval DEFAULT interval '30 s', owner text DEFAULT NULL)
+    RETURNS TABLE (subscription_id bigint, token uuid, attempt integer, "position" bigint, id uuid, type text, source text,
+        stream text, version bigint, key text, tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz,
+        created_at timestamptz)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    numbers  integer[];
+    names    text[];
+    horizons bigint[];
+    s        @extschema@.subscriptions;
+    taken    @extschema@.leases;
+    topic    text;
+    i        integer;
+BEGIN
+    SELECT array_agg(t.topic_id ORDER BY t.topic_id), array_agg(t.name ORDER BY t.topic_id) INTO numbers, names
+      FROM @extschema@.topics t;
+    horizons := @extschema@.register_horizons(
+        ARRAY(SELECT ('@extschema@.position_' || n)::regclass FROM unnest(names) WITH ORDINALITY u(n, o) ORDER BY o));
+    -- header: whether anything became readable anywhere, and whether others are to be told
+    RETURN QUERY SELECT 0::bigint, NULL::uuid,
+        (SELECT count(*)::integer FROM pg_locks l
+          WHERE l.locktype = 'advisory' AND l.classid = @extschema@.lock_class()::oid AND l.objid = 2 AND l.objsubid = 2
+            AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+            AND l.pid <> pg_backend_pid()),
+        (SELECT sum(h)::bigint FROM unnest(horizons) h),
+        NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz;
+    FOR n IN 1 .. coalesce(cardinality(subscriptions), 0) LOOP
+        CONTINUE WHEN capacity[n] < 1;
+        SELECT * INTO s FROM @extschema@.subscriptions x WHERE x.subscription_id = claim_many.subscriptions[n] AND x.active;
+        CONTINUE WHEN NOT FOUND;
+        i := array_position(numbers, s.topic_id);
+        topic := names[i];
+        taken := @extschema@.take_lease(s, topic, NULL, least(capacity[n], 10000), lease, horizons[i],
+            coalesce(claim_many.owner, current_setting('application_name')));
+        CONTINUE WHEN taken.token IS NULL;
+        IF taken.retries > 0 THEN
+            RETURN QUERY EXECUTE @extschema@.retries_query(topic, true) USING taken.token;
+        END IF;
+        IF taken.events > 0 THEN
+            RETURN QUERY EXECUTE @extschema@.range_query(topic,
+                    '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type, e.source, e.stream, e.version, e.key, e.tenant_id, e.data, e.metadata, e.expires_at, e.created_at', '')
+                USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
+                    s.subscription_id, taken.token, taken.attempt;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text) IS
+    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by subscription and position. READ COMMITTED only (TL005).';

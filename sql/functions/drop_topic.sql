@@ -1,0 +1,23 @@
+CREATE OR REPLACE FUNCTION @extschema@.drop_topic(name text, force boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    number  integer := @extschema@.topic_id_of(drop_topic.name);
+    blocker text;
+BEGIN
+    IF drop_topic.name IN ('bus', 'store') THEN
+        PERFORM @extschema@.fail('TL005', format('topic "%s" is built in', drop_topic.name), '{"field": "name"}');
+    END IF;
+    SELECT s.name INTO blocker FROM @extschema@.subscriptions s WHERE s.topic_id = number ORDER BY s.name LIMIT 1;
+    IF blocker IS NOT NULL AND NOT force THEN
+        PERFORM @extschema@.fail('TL001', format('topic "%s" has subscriptions, one is "%s"', drop_topic.name, blocker),
+            jsonb_build_object('field', 'name', 'subscription', blocker), 'Unsubscribe first, or pass force => true.');
+    END IF;
+    DELETE FROM @extschema@.subscriptions s WHERE s.topic_id = number;
+    EXECUTE format('DROP TABLE @extschema@.%I', 'topic_' || drop_topic.name);
+    DELETE FROM @extschema@.dedup d WHERE d.topic_id = number;
+    DELETE FROM @extschema@.unlogged_marks m WHERE m.topic_id = number;
+    DELETE FROM @extschema@.topics t WHERE t.topic_id = number;
+END $$;
+COMMENT ON FUNCTION @extschema@.drop_topic(text, boolean) IS
+    'Drop a topic with its events. Refused for bus and store (TL005), and while it has subscriptions (TL001) unless force, which drops those too; dead letters stay.';

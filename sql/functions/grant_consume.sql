@@ -1,0 +1,25 @@
+CREATE OR REPLACE FUNCTION @extschema@.grant_consume(grantee text, topic text DEFAULT 'bus') RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM @extschema@.topic_id_of(topic);
+    EXECUTE format('GRANT USAGE ON SCHEMA @extschema@ TO %I', grantee);
+    EXECUTE format('GRANT SELECT ON @extschema@.%I TO %I', 'topic_' || topic, grantee);
+    EXECUTE format('GRANT SELECT ON ALL SEQUENCES IN SCHEMA @extschema@ TO %I', grantee);
+    EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.leaves, @extschema@.migrations, @extschema@.installed,
+        @extschema@.subscription_status, @extschema@.topic_status TO %I', grantee);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.subscriptions, @extschema@.cursors, @extschema@.leases, @extschema@.retries TO %I', grantee);
+    EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.subscribe, @extschema@.unsubscribe, @extschema@.is_predicate,
+        @extschema@.target_function, @extschema@.start_cursor, @extschema@.position_before, @extschema@.claim,
+        @extschema@.claim_many, @extschema@.take_lease, @extschema@.take_retries, @extschema@.abandon_retries,
+        @extschema@.bury, @extschema@.range_query, @extschema@.retries_query, @extschema@.check_lease, @extschema@.fenced,
+        @extschema@.ack, @extschema@.record_failures, @extschema@.backoff, @extschema@.extend, @extschema@.release,
+        @extschema@.next_due, @extschema@.read, @extschema@.horizon, @extschema@.register_horizons, @extschema@.topic_id_of,
+        @extschema@.fail, @extschema@.matches, @extschema@.pattern_problem, @extschema@.pattern_regex,
+        @extschema@.type_problem, @extschema@.lock_class, @extschema@.channel, @extschema@.bell_arm,
+        @extschema@.bell_disarm, @extschema@.sentinel_try, @extschema@.sentinel_release, @extschema@.listener_join,
+        @extschema@.listener_leave, @extschema@.wake_listeners TO %I', grantee);
+END $$;
+COMMENT ON FUNCTION @extschema@.grant_consume(text, text) IS
+    'Let a role read a topic, subscribe to it, and claim and settle events. Needs the owner of the schema.';

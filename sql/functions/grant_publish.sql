@@ -1,0 +1,18 @@
+CREATE OR REPLACE FUNCTION @extschema@.grant_publish(grantee text, topic text DEFAULT 'bus') RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM @extschema@.topic_id_of(topic);
+    EXECUTE format('GRANT USAGE ON SCHEMA @extschema@ TO %I', grantee);
+    -- not topic_id, position, created_at, stream, version: those no publisher can forge
+    EXECUTE format('GRANT INSERT (id, type, source, key, tenant_id, data, metadata, expires_at), SELECT (id, "position") ON @extschema@.%I TO %I',
+        'topic_' || topic, grantee);
+    EXECUTE format('GRANT USAGE ON SEQUENCE @extschema@.%I TO %I', 'position_' || topic, grantee);
+    EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.migrations, @extschema@.installed TO %I', grantee);
+    EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dedup TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.publish, @extschema@.publish_once, @extschema@.publish_batch,
+        @extschema@.check_event, @extschema@.type_problem, @extschema@.fail, @extschema@.topic_id_of,
+        @extschema@.next_position, @extschema@.next_id TO %I', grantee);
+END $$;
+COMMENT ON FUNCTION @extschema@.grant_publish(text, text) IS
+    'Let a role publish to a topic, by publish(), INSERT or COPY, and nothing else. Position, time, stream and version stay unforgeable. Needs the owner of the schema.';

@@ -1,0 +1,44 @@
+-- Read side of the safe horizon. The order of the statements is the proof (models/horizon.pml):
+-- last values first, locks second; a lock seen is decoded against last values read after it, since
+-- it may be newer than the first ones. The caller reads the log in a later statement.
+CREATE OR REPLACE FUNCTION @extschema@.register_horizons(sequences regclass[]) RETURNS bigint[]
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    firsts  bigint[];
+    latest  bigint[];
+    classes bigint[];
+    keys    bigint[];
+    held    bigint;
+    i       integer;
+    j       integer;
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        PERFORM @extschema@.fail('TL005', 'the safe horizon needs isolation level READ COMMITTED',
+            jsonb_build_object('field', 'transaction_isolation', 'actual', current_setting('transaction_isolation')),
+            'Read in a transaction of level READ COMMITTED, or in none.');
+    END IF;
+    FOR i IN 1 .. cardinality(sequences) LOOP
+        firsts[i] := pg_sequence_last_value(sequences[i]);
+    END LOOP;
+    SELECT array_agg(l.classid::bigint), array_agg(l.objid::bigint) INTO classes, keys
+      FROM pg_locks l
+     WHERE l.locktype = 'advisory' AND l.mode = 'ShareLock' AND l.granted AND l.objsubid = 2
+       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+       AND l.classid = ANY (sequences::oid[]);
+    IF classes IS NULL THEN
+        RETURN firsts;
+    END IF;
+    FOR i IN 1 .. cardinality(sequences) LOOP
+        latest[i] := pg_sequence_last_value(sequences[i]);
+    END LOOP;
+    FOR j IN 1 .. cardinality(classes) LOOP
+        i := array_position(sequences::oid[], classes[j]::oid);
+        -- the key is the low half of a position at most 2^32 behind: maintain() makes no leaf further ahead
+        held := latest[i] - ((latest[i] - keys[j]) & 4294967295);
+        firsts[i] := least(firsts[i], held);
+    END LOOP;
+    RETURN firsts;
+END $$;
+COMMENT ON FUNCTION @extschema@.register_horizons(regclass[]) IS
+    'Internal: safe horizon of each position sequence, in order. READ COMMITTED only (TL005).';

@@ -1,0 +1,36 @@
+-- Views stand with the functions: they are replaced whole when their text changes.
+CREATE OR REPLACE VIEW @extschema@.subscription_status AS
+SELECT s.subscription_id, s.name, t.name AS topic, s.pattern, s.tenant_id, s.filter, s.filter_path::text AS filter_path,
+       s.target, s.priority, s.ordering, s.active, s.max_attempts, s.retry_delay, s.retry_cap, c.cursor,
+       greatest(pg_sequence_last_value(('@extschema@.position_' || t.name)::regclass) - c.cursor, 0) AS behind,
+       (SELECT coalesce(sum(l.events + l.retries), 0)::bigint FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id) AS leased,
+       (SELECT count(*) FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.token IS NULL) AS retrying,
+       (SELECT count(*) FROM @extschema@.dead_letters d WHERE d.subscription_id = s.subscription_id) AS dead,
+       c.last_triggered_at, s.created_at, s.updated_at
+  FROM @extschema@.subscriptions s
+  JOIN @extschema@.topics t USING (topic_id)
+  JOIN LATERAL (SELECT min(x.cursor) AS cursor, max(x.last_triggered_at) AS last_triggered_at
+                  FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id) c ON true;
+COMMENT ON VIEW @extschema@.subscription_status IS
+    'Subscriptions and how they stand: behind = positions not yet handed out (an upper bound of events), leased = events in flight, retrying, dead.';
+
+CREATE OR REPLACE VIEW @extschema@.topic_status AS
+SELECT t.topic_id, t.name AS topic, t.durability, t.rotation, t.retention, t.max_event_bytes, t.dedup_window,
+       pg_sequence_last_value(('@extschema@.position_' || t.name)::regclass) AS last_position,
+       (SELECT count(*) FROM @extschema@.leaves l WHERE l.topic_id = t.topic_id) AS leaves,
+       (SELECT coalesce(sum(pg_total_relation_size(('@extschema@.leaf_' || t.name || '_' || l.leaf)::regclass)), 0)::bigint
+          FROM @extschema@.leaves l WHERE l.topic_id = t.topic_id) AS bytes,
+       t.created_at, t.reset_at
+  FROM @extschema@.topics t;
+COMMENT ON VIEW @extschema@.topic_status IS 'Topics with last position reserved, number of leaves and size on disk.';
+
+CREATE OR REPLACE VIEW @extschema@.horizon_holders AS
+SELECT t.name AS topic, l.pid, coalesce(a.application_name, '(prepared transaction)') AS application_name, a.state,
+       clock_timestamp() - a.xact_start AS age, a.usename AS role
+  FROM @extschema@.topics t
+  JOIN pg_locks l ON l.locktype = 'advisory' AND l.mode = 'ShareLock' AND l.objsubid = 2
+       AND l.classid = ('@extschema@.position_' || t.name)::regclass::oid
+       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+  LEFT JOIN pg_stat_activity a ON a.pid = l.pid;
+COMMENT ON VIEW @extschema@.horizon_holders IS
+    'Transactions that have published and not ended: the only ones that hold the safe horizon back. pid NULL: a prepared transaction, see pg_prepared_xacts. age and state of other roles need pg_read_all_stats.';
