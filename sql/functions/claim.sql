@@ -39,7 +39,7 @@ BEGIN
     END IF;
     IF taken.events > 0 THEN
         RETURN QUERY EXECUTE @extschema@.range_query(topic,
-                '$7::uuid, $8::integer, e."position", e.id, e.type, e.source, e.stream, e.version, e.key, e.tenant_id, e.data, e.metadata, e.expires_at, e.created_at', '')
+                '$7::uuid, $8::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at', '')
             USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
                 taken.token, taken.attempt;
     END IF;
