@@ -5,7 +5,7 @@
 #include <time.h>
 
 #define SECOND_US 1000000
-#define DAY_US    (86400LL * SECOND_US)
+#define DAY_US (86400LL * SECOND_US)
 
 static int64_t clock_read_us(clockid_t id)
 {

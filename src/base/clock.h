@@ -10,7 +10,7 @@
 #define TL_FOREVER UINT64_MAX /* a deadline that never comes */
 
 /* Length of a time as tl__time_format writes it, with the NUL. */
-#define TL_TIME_TEXT_SIZE 32
+#define TL_TIME_TEXT_SIZE 64
 
 /* CLOCK_MONOTONIC in microseconds. */
 uint64_t tl__clock_us(void);

@@ -1,6 +1,7 @@
 /* str.c: see str.h. */
 #include "str.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static bool is_continuation(unsigned char c)
@@ -27,8 +28,18 @@ bool tl__utf8_is_valid(const char *text, size_t len)
         unsigned char least = 0x80, most = 0xbf; /* of the second byte */
         size_t more;
 
-        if (c < 0x80)
+        if (c < 0x80) {
+            uint64_t eight;
+
+            /* ASCII, eight bytes at a time */
+            while (end - p >= 8) {
+                memcpy(&eight, p, 8);
+                if ((eight & 0x8080808080808080u) != 0)
+                    break;
+                p += 8;
+            }
             continue;
+        }
         if (c >= 0xc2 && c <= 0xdf) {
             more = 1;
         } else if (c >= 0xe0 && c <= 0xef) {
@@ -55,6 +66,26 @@ bool tl__utf8_is_valid(const char *text, size_t len)
         p += more;
     }
     return true;
+}
+
+void tl__utf8_clean(char *text)
+{
+    size_t len = strlen(text);
+
+    /* One pass over text that is fine, which is nearly all there is. */
+    if (tl__utf8_is_valid(text, len))
+        return;
+    for (size_t i = 0; i < len;) {
+        size_t size = 1;
+
+        while (size < 4 && i + size < len && is_continuation((unsigned char)text[i + size]))
+            size++;
+        if (tl__utf8_is_valid(text + i, size)) {
+            i += size;
+        } else {
+            text[i++] = '?';
+        }
+    }
 }
 
 void tl__str_copy(char *to, size_t size, const char *from)

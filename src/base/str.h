@@ -12,6 +12,8 @@
 size_t tl__utf8_cut(const char *text, size_t len, size_t limit);
 /* Is it well-formed UTF-8 (no overlong forms, no surrogates, at most U+10FFFF)? */
 bool tl__utf8_is_valid(const char *text, size_t len);
+/* Put '?' in place of every byte that is not part of well-formed UTF-8. */
+void tl__utf8_clean(char *text);
 /* Copy into a buffer of `size` bytes, cut between characters, always NUL-ended. */
 void tl__str_copy(char *to, size_t size, const char *from);
 /* Equal, or both NULL. */

@@ -140,6 +140,9 @@ void tl__param_uuid(struct tl__params *p, const uint8_t bytes[16]);
 void tl__param_time(struct tl__params *p, int64_t at_us);   /* timestamptz; 0: NULL */
 void tl__param_interval(struct tl__params *p, uint64_t us); /* interval; 0: NULL */
 
+/* us since 1970 to PostgreSQL's timestamptz, saturating. */
+int64_t tl__time_to_pg(int64_t at_us);
+
 /* Cells of a binary result. NULL text for SQL NULL. */
 const char *tl__cell_text(const PGresult *res, int row, int col);
 int64_t tl__cell_i64(const PGresult *res, int row, int col); /* int2, int4, int8; 0 for NULL */
@@ -190,11 +193,38 @@ enum tl__effect {
 tl_status tl__call_begin(tl_client *c);
 /* Execute one statement (template text, a static string, is the cache key) and give its result,
  * in binary format, after the server said that it is ready again. topic may be NULL. ret may be
- * NULL. */
+ * NULL. Between tl__call_begin() and the end of the public call, any number of times. */
 tl_status tl__call(tl_client *c, enum tl__effect effect, const char *topic,
                    const char *template_text, const struct tl__params *params, PGresult **ret);
-/* Unprepared SQL (may be several statements) with text results. */
+/* Unprepared SQL (may be several statements) with text results; ret is the last result. */
 tl_status tl__call_simple(tl_client *c, enum tl__effect effect, const char *sql, PGresult **ret);
+
+/* The parts of a call, for pipelines: queue with PQsend*, flush, take results. */
+struct tl__exec {
+    tl_client *c;
+    enum tl__effect effect;
+    bool is_sent;           /* everything that could commit has left */
+    tl_status interruption; /* TL_OK, or why the server was asked to cancel */
+    uint64_t deadline_us;
+};
+struct tl__exec tl__exec_start(tl_client *c, enum tl__effect effect);
+/* Send what libpq has queued, reading meanwhile so that neither side blocks the other. */
+tl_status tl__exec_flush(struct tl__exec *x);
+/* The next PQgetResult(); *ret is NULL at the end of a statement. */
+tl_status tl__exec_result(struct tl__exec *x, PGresult **ret);
+/* Read up to the end of a statement and its commit. The first failure wins. ret may be NULL. */
+tl_status tl__exec_finish(struct tl__exec *x, PGresult **ret);
+/* An error of a failed result, with timeout and cancel told apart. */
+tl_status tl__exec_error(struct tl__exec *x, const PGresult *res);
+/* Close a connection that is of no use any more; the next call makes a new one. */
+void tl__client_drop_conn(tl_client *c);
+/* The statement of a template, made if needed, prepared on this connection if needed. */
+tl_status tl__client_statement(tl_client *c, const char *topic, const char *template_text,
+                               struct tl__statement **ret);
+void tl__cached_free(struct tl__cached *list);
+
+/* migrate_check.c: is the schema there and of our version? One query. */
+tl_status tl__schema_version_check(tl_client *c);
 
 /* ---------------------------------------------------------------------------------- events -- */
 
@@ -241,10 +271,6 @@ struct tl_batch *tl__batch_new(PGresult *res, int first_event_col, int token_col
 
 /* --------------------------------------------------------------------------------- publish -- */
 
-/* Load and check an event of the caller: shape, lengths, uuid. index is for the message and
- * tl_error_index, -1: no batch. ret_uuid is filled when ret->id is set. */
-tl_status tl__new_event_load(struct tl_error *e, const tl_new_event *from, int64_t index,
-                             struct tl_new_event *ret, uint8_t ret_uuid[16]);
 /* tl_publish_in with the error in the caller's struct; for tl_tx_publish too. */
 tl_status tl__publish_on(PGconn *conn, const char *schema, const char *topic,
                          const tl_new_event *event, tl_receipt *ret, struct tl_error *e);

@@ -1,0 +1,209 @@
+/*
+ * publish.c: tl_publish, and the checks, parameters and errors of all ways to publish. The client
+ * checks shapes and lengths; whether JSON is valid and small enough only the server decides.
+ */
+#include "publish.h"
+
+#include "str.h"
+
+#include <string.h>
+
+/* Larger than any topic's max_event_bytes can be: not worth sending. */
+#define MAX_JSON_BYTES 268435456
+
+/* type source key tenant_id data metadata expires_at */
+static const char insert_sql[] =
+    "INSERT INTO @extschema@.topic_@topic@ (type, source, key, tenant_id, data, metadata, "
+    "expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING \"position\", id";
+
+static const char publish_sql[] =
+    "SELECT p.\"position\", p.id, p.deduplicated FROM @extschema@.publish(type => $1, "
+    "source => $2, key => $3, tenant_id => $4, data => $5, metadata => $6, expires_at => $7, "
+    "event_id => $8, topic => $9) p";
+
+/* ---------------------------------------------------------------------------------- checks -- */
+
+static tl_status text_check(struct tl_error *e, const char *field, const char *text)
+{
+    size_t len;
+
+    if (text == NULL)
+        return TL_OK;
+    len = strlen(text);
+    if (len < 1 || len > TL_MAX_NAME_BYTES)
+        return tl__error_set(e, TL_E_INVALID, NULL, "%s is not 1 to %d bytes", field,
+                             TL_MAX_NAME_BYTES);
+    if (!tl__utf8_is_valid(text, len))
+        return tl__error_set(e, TL_E_INVALID, NULL, "%s is not valid UTF-8", field);
+    return TL_OK;
+}
+
+static tl_status json_check(struct tl_error *e, const char *field, const char *text, size_t len)
+{
+    if (len > MAX_JSON_BYTES)
+        return tl__error_set(e, TL_E_LIMIT, NULL, "%s has more than %d bytes", field,
+                             MAX_JSON_BYTES);
+    if (memchr(text, '\0', len) != NULL)
+        return tl__error_set(e, TL_E_INVALID, NULL, "%s contains a NUL byte", field);
+    if (!tl__utf8_is_valid(text, len))
+        return tl__error_set(e, TL_E_INVALID, NULL, "%s is not valid UTF-8", field);
+    return TL_OK;
+}
+
+tl_status tl__element_load(struct tl_error *e, const tl_new_event *from, struct tl__element *ret)
+{
+    tl_new_event *event = &ret->event;
+    const char *why = "";
+    tl_status status;
+
+    if (from == NULL)
+        return tl__error_set(e, TL_E_INVALID, NULL, "event is NULL");
+    status = tl__options_load(e, "event", event, sizeof *event, from);
+    if (status != TL_OK)
+        return status;
+    if (tl_type_check(event->type, &why) != TL_OK) {
+        tl__error_set(e, TL_E_INVALID, NULL, "type %s", why);
+        tl__error_set_hint(e,
+                           "a type is 1 to %d bytes of segments separated by dots, such as "
+                           "order.created",
+                           TL_MAX_TYPE_BYTES);
+        return TL_E_INVALID;
+    }
+    if (event->data == NULL)
+        event->data = "null";
+    if (event->data_len == 0 || from->data == NULL)
+        event->data_len = strlen(event->data);
+    if (event->id != NULL && !tl__uuid_parse(event->id, ret->uuid))
+        return tl__error_set(e, TL_E_INVALID, NULL, "id is not a uuid");
+    if ((status = text_check(e, "type", event->type)) != TL_OK ||
+        (status = text_check(e, "key", event->key)) != TL_OK ||
+        (status = text_check(e, "source", event->source)) != TL_OK ||
+        (status = text_check(e, "tenant_id", event->tenant_id)) != TL_OK ||
+        (status = json_check(e, "data", event->data, event->data_len)) != TL_OK)
+        return status;
+    if (event->metadata == NULL)
+        return TL_OK;
+    return json_check(e, "metadata", event->metadata, strlen(event->metadata));
+}
+
+tl_status tl__topic_load(struct tl_error *e, const char *topic, const char **ret)
+{
+    *ret = topic != NULL ? topic : "bus";
+    return tl__topic_check(e, *ret);
+}
+
+/* ------------------------------------------------------------------------------ parameters -- */
+
+const char *tl__publish_template(const struct tl__element *el)
+{
+    return el->event.id != NULL ? publish_sql : insert_sql;
+}
+
+/* Binary jsonb: version 1, then the text. */
+static void add_jsonb(struct tl__buf *json, const char *text, size_t len)
+{
+    tl__buf_add_char(json, '\1');
+    tl__buf_add(json, text, len);
+}
+
+tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, const char *topic,
+                             struct tl__buf *json, struct tl__params *ret)
+{
+    const tl_new_event *event = &el->event;
+    size_t metadata_len = event->metadata != NULL ? strlen(event->metadata) : 0;
+    size_t data_end;
+
+    /* Room for all of it first: the parameters point into it. */
+    if (!tl__buf_reserve(json, event->data_len + metadata_len + 2))
+        return tl__error_nomem(e);
+    add_jsonb(json, event->data, event->data_len);
+    data_end = json->len;
+    if (event->metadata != NULL)
+        add_jsonb(json, event->metadata, metadata_len);
+
+    tl__param_text(ret, event->type);
+    tl__param_text(ret, event->source);
+    tl__param_text(ret, event->key);
+    tl__param_text(ret, event->tenant_id);
+    tl__param_bytes(ret, json->data, data_end);
+    if (event->metadata != NULL)
+        tl__param_bytes(ret, json->data + data_end, json->len - data_end);
+    else
+        tl__param_null(ret);
+    tl__param_time(ret, event->expires_at_us);
+    if (event->id != NULL) {
+        tl__param_uuid(ret, el->uuid);
+        tl__param_text(ret, topic);
+    }
+    return TL_OK;
+}
+
+void tl__receipt_from_row(const PGresult *res, int row, tl_receipt *ret)
+{
+    ret->position = tl__cell_i64(res, row, 0);
+    (void)tl__cell_uuid(res, row, 1, ret->id);
+    ret->deduplicated = PQnfields(res) > 2 && tl__cell_bool(res, row, 2);
+}
+
+/* ---------------------------------------------------------------------------------- errors -- */
+
+tl_status tl__publish_explain(tl_client *c, const char *topic, tl_status status)
+{
+    TL_CLEANUP(tl__pqclearp)
+    PGresult *res = NULL;
+    struct tl__params params = TL_PARAMS_INIT;
+    struct tl_error first = c->error;
+    tl_status second;
+
+    if (strcmp(first.sqlstate, "42P01") != 0 && strcmp(first.sqlstate, "23514") != 0)
+        return status;
+    if (status != TL_E_SCHEMA && status != TL_E_LIMIT)
+        return status;
+    tl__param_text(&params, topic);
+    second =
+        tl__call(c, TL__READS, NULL,
+                 "SELECT max_event_bytes FROM @extschema@.topics WHERE name = $1", &params, &res);
+    if (second == TL_E_SCHEMA) /* not even the register of topics is there */
+        return second;
+    if (status == TL_E_LIMIT) {
+        c->error = first;
+        if (second != TL_OK || PQntuples(res) != 1)
+            return status;
+        tl__error_set(&c->error, status, first.sqlstate,
+                      "event is larger than the limit of topic \"%s\", %lld bytes of data and "
+                      "metadata",
+                      topic, (long long)tl__cell_i64(res, 0, 0));
+        tl__error_set_hint(&c->error, "send less, or raise the topic's max_event_bytes");
+        return status;
+    }
+    tl__error_set(&c->error, TL_E_NOTFOUND, first.sqlstate, "topic \"%s\" does not exist", topic);
+    tl__error_set_hint(&c->error, "make it with create_topic() or tl_topic_create()");
+    return TL_E_NOTFOUND;
+}
+
+/* ----------------------------------------------------------------------------------- calls -- */
+
+tl_status tl_publish(tl_client *c, const char *topic, const tl_new_event *event, tl_receipt *ret)
+{
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf json = TL_BUF_INIT;
+    TL_CLEANUP(tl__pqclearp)
+    PGresult *res = NULL;
+    struct tl__params params = TL_PARAMS_INIT;
+    struct tl__element el;
+    tl_status status;
+
+    tl__error_clear(&c->error);
+    if ((status = tl__topic_load(&c->error, topic, &topic)) != TL_OK ||
+        (status = tl__element_load(&c->error, event, &el)) != TL_OK ||
+        (status = tl__publish_params(&c->error, &el, topic, &json, &params)) != TL_OK ||
+        (status = tl__call_begin(c)) != TL_OK)
+        return status;
+    status = tl__call(c, TL__WRITES, el.event.id != NULL ? NULL : topic, tl__publish_template(&el),
+                      &params, &res);
+    if (status != TL_OK)
+        return tl__publish_explain(c, topic, status);
+    if (ret != NULL)
+        tl__receipt_from_row(res, 0, ret);
+    return TL_OK;
+}

@@ -1,0 +1,32 @@
+/*
+ * publish.h: what the three ways to publish share: a checked event, its parameters, and errors
+ * that need a second look. For publish*.c only.
+ */
+#ifndef TL_CLIENT_PUBLISH_H
+#define TL_CLIENT_PUBLISH_H
+
+#include "internal.h"
+
+/* A caller's event after tl__new_event_load(): all members known, data_len filled in. */
+struct tl__element {
+    tl_new_event event;
+    uint8_t uuid[16]; /* when event.id is set */
+};
+
+tl_status tl__element_load(struct tl_error *e, const tl_new_event *from, struct tl__element *ret);
+/* Topic name or its default; checked. */
+tl_status tl__topic_load(struct tl_error *e, const char *topic, const char **ret);
+
+/* The statement for one element, with or without an id. */
+const char *tl__publish_template(const struct tl__element *el);
+/* Its parameters. json keeps the binary JSON that they point into. */
+tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, const char *topic,
+                             struct tl__buf *json, struct tl__params *ret);
+/* "position", id[, deduplicated] of a row. */
+void tl__receipt_from_row(const PGresult *res, int row, tl_receipt *ret);
+
+/* A publish on c failed: does the topic exist, does the schema, what is the limit? Asks the server
+ * once where the error leaves it open, improves c->error and returns its status. */
+tl_status tl__publish_explain(tl_client *c, const char *topic, tl_status status);
+
+#endif
