@@ -1,7 +1,9 @@
 -- Everything up to a position is done but for the failures named; the lease goes on with the rest.
 CREATE OR REPLACE FUNCTION @extschema@.ack(token uuid, upto bigint DEFAULT NULL, failures jsonb DEFAULT NULL)
     RETURNS bigint LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
+    SET search_path = pg_catalog, pg_temp
+    -- the log is read along its primary key, whatever the statistics of a young leaf say
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     l       @extschema@.leases;

@@ -10,7 +10,7 @@ BEGIN
     IF EXISTS (SELECT FROM @extschema@.leaves l WHERE l.topic_id = t.topic_id AND l.leaf = add_leaf.leaf) THEN
         RETURN false;
     END IF;
-    EXECUTE format('CREATE %s TABLE @extschema@.%I (LIKE @extschema@.%I INCLUDING CONSTRAINTS INCLUDING COMPRESSION INCLUDING STORAGE, CONSTRAINT %I PRIMARY KEY (topic_id, "position"))',
+    EXECUTE format('CREATE %s TABLE @extschema@.%I (LIKE @extschema@.%I INCLUDING CONSTRAINTS INCLUDING COMPRESSION INCLUDING STORAGE, CONSTRAINT %I PRIMARY KEY ("position", topic_id))',
         CASE t.durability WHEN 'unlogged' THEN 'UNLOGGED' ELSE '' END, name, target, name || '_pkey');
     -- insert-only: vacuum is needed to freeze and for the visibility map, not for dead rows
     EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON @extschema@.%I FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.guard()', name);

@@ -4,7 +4,9 @@ CREATE OR REPLACE FUNCTION @extschema@.claim_many(
         stream text, version bigint, key text, tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz,
         created_at timestamptz)
     LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
+    SET search_path = pg_catalog, pg_temp
+    -- the log is read along its primary key, whatever the statistics of a young leaf say
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     numbers  integer[];

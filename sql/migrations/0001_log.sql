@@ -59,7 +59,8 @@ CREATE TABLE @extschema@.events (
     metadata   @extschema@.event_metadata,
     expires_at timestamptz,
     created_at timestamptz NOT NULL,
-    CONSTRAINT events_pkey PRIMARY KEY (topic_id, "position")
+    -- position first: it alone finds a row of a topic, whichever table of the tree a query names
+    CONSTRAINT events_pkey PRIMARY KEY ("position", topic_id)
 ) PARTITION BY LIST (topic_id);
 COMMENT ON TABLE @extschema@.events IS
     'All events of all topics, in order of (topic_id, position). Read-only: publish by publish() or by INSERT or COPY into a topic table. Read no further than horizon(): later positions may still commit behind you.';
