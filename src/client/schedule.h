@@ -1,0 +1,54 @@
+/*
+ * schedule.h: in what order the deliveries of one lease may start. It knows indexes and keys, no
+ * events, no handlers, no database. Used by the worker; unit-tested alone.
+ *
+ *   total  one at a time, in order
+ *   key    no two of one key at once, those of a key in order; without a key: free
+ *   none   free
+ */
+#ifndef TL_SCHEDULE_H
+#define TL_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <trunkline/trunkline.h>
+
+#define TL__SCHEDULE_NONE UINT32_MAX
+
+struct tl__schedule {
+    uint32_t count;
+    tl_ordering ordering;
+    uint32_t settled;      /* every index below it has finished */
+    uint32_t started;      /* one more than the highest index that ever started */
+    uint32_t running;      /* started and not finished */
+    uint32_t finished;     /* finished, in any order */
+    uint32_t scan;         /* no index below it can start */
+    uint8_t *states;       /* count of enum in schedule.c */
+    uint32_t *next_of_key; /* key only, made when first needed: next index of the same key */
+};
+
+/* The key of an index, NULL for none. */
+typedef const char *(*tl__schedule_key_fn)(const void *context, uint32_t index);
+
+/* False: no memory. */
+bool tl__schedule_init(struct tl__schedule *s, uint32_t count, tl_ordering ordering);
+void tl__schedule_done(struct tl__schedule *s);
+
+/* The lowest index below `limit` that may start now, or TL__SCHEDULE_NONE. */
+uint32_t tl__schedule_peek(struct tl__schedule *s, uint32_t limit);
+
+/*
+ * Index i starts. While nothing of the lease is running nobody can be in its way, so a handler that
+ * returns at once costs no look at keys: call tl__schedule_defer() only when it stays in flight.
+ */
+void tl__schedule_start(struct tl__schedule *s, uint32_t i);
+/* A delivery stays in flight: from now on keys count. False: no memory; the lease then goes one at
+ * a time, which is always right. */
+bool tl__schedule_defer(struct tl__schedule *s, tl__schedule_key_fn key, const void *context);
+void tl__schedule_finish(struct tl__schedule *s, uint32_t i);
+/* Index i started but did not run: it may start again later. */
+void tl__schedule_undo(struct tl__schedule *s, uint32_t i);
+
+#endif

@@ -1,0 +1,487 @@
+/*
+ * worker_lease.c: leases of a worker: made from the rows of a claim, settled by acks that travel
+ * in the same pipeline as the next claim, kept alive, handed back. Handlers are not its business.
+ *
+ * An ack is repeated until the server has answered it; the handlers behind it never run again for
+ * that (RET-8). TL004 says that somebody else owns the lease: it is dropped and nothing else.
+ */
+#include "worker.h"
+
+#include "clock.h"
+#include "json.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define COL_SUBSCRIPTION 0
+#define COL_TOKEN 1
+#define COL_ATTEMPT 2
+#define COL_EVENT 3
+
+#define ACK_PAUSE_US 50000 /* before a failed ack is repeated; doubles */
+#define ACK_PAUSE_CAP_US 5000000
+
+tl_status tl__worker_statements_init(struct tl_worker *w)
+{
+    const char *schema = w->client->settings.schema_quoted;
+    tl_status status =
+        tl__statement_init(&w->ack, &w->error, schema, NULL,
+                           "select @extschema@.ack($1::uuid, $2::bigint, $3::jsonb)");
+
+    if (status == TL_OK)
+        status = tl__statement_init(&w->release, &w->error, schema, NULL,
+                                    "select @extschema@.release($1::uuid)");
+    if (status == TL_OK)
+        status = tl__statement_init(&w->extend, &w->error, schema, NULL,
+                                    "select @extschema@.extend($1::uuid, $2::interval)");
+    return status;
+}
+
+/* --------------------------------------------------------------------------- life -- */
+
+static void claimed_unref(struct tl__claimed *c)
+{
+    if (--c->refs == 0) {
+        PQclear(c->res);
+        free(c);
+    }
+}
+
+void tl__lease_free(struct tl__lease *l)
+{
+    struct tl__route *r = l->route;
+    struct tl__lease **at = &r->leases;
+
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    r->unstarted -= l->schedule.count - l->schedule.finished - l->schedule.running;
+    for (uint32_t i = 0; i < l->schedule.started; i++)
+        free(l->deliveries[i].error);
+    tl__bell_forget(r->worker->bell, l);
+    tl__schedule_done(&l->schedule);
+    claimed_unref(l->claimed);
+    free(l);
+}
+
+int64_t tl__lease_position(const struct tl__lease *l, uint32_t index)
+{
+    return tl__cell_i64(l->claimed->res, l->first_row + (int)index, COL_EVENT);
+}
+
+static struct tl__route *find_route(struct tl_worker *w, int64_t subscription_id)
+{
+    struct tl__route *r = w->routes;
+
+    while (r != NULL && r->subscription_id != subscription_id)
+        r = r->next;
+    return r;
+}
+
+/* The rows [first, first + count) of a claim, all of one subscription and token. */
+static bool lease_add(struct tl_worker *w, struct tl__claimed *claimed, int first, uint32_t count)
+{
+    struct tl__route *r = find_route(w, tl__cell_i64(claimed->res, first, COL_SUBSCRIPTION));
+    struct tl__lease *l;
+    struct tl__lease **at;
+
+    if (r == NULL)
+        return false;
+    l = malloc(sizeof *l + count * sizeof l->deliveries[0]);
+    if (l == NULL)
+        return false;
+    *l = (struct tl__lease){.route = r, .claimed = claimed, .first_row = first};
+    if (!tl__schedule_init(&l->schedule, count, r->ordering)) {
+        free(l);
+        return false;
+    }
+    memcpy(l->token, PQgetvalue(claimed->res, first, COL_TOKEN), sizeof l->token);
+    for (uint32_t i = 0; i < count; i++)
+        l->deliveries[i].error = NULL;
+    l->extended_at_us = l->settled_at_us = tl__clock_us();
+    l->pause_us = ACK_PAUSE_US;
+    claimed->refs++;
+    for (at = &r->leases; *at != NULL; at = &(*at)->next) {
+    }
+    *at = l;
+    r->unstarted += count;
+    r->may_have_more = true;
+    return true;
+}
+
+static void on_claimed(void *owner, PGresult *res, bool has_changed)
+{
+    struct tl_worker *w = owner;
+    struct tl__claimed *claimed;
+    int rows = PQntuples(res);
+
+    (void)has_changed;
+    w->stats.polls++;
+    if (rows < 2) {
+        PQclear(res);
+        return;
+    }
+    w->stats.claims++;
+    claimed = malloc(sizeof *claimed);
+    if (claimed == NULL) {
+        PQclear(res); /* the leases expire and are claimed again */
+        return;
+    }
+    *claimed = (struct tl__claimed){.res = res, .refs = 1};
+    for (int first = 1, i = 2; first < rows; i++) {
+        if (i < rows &&
+            tl__cell_i64(res, i, COL_SUBSCRIPTION) == tl__cell_i64(res, first, COL_SUBSCRIPTION))
+            continue;
+        if (!lease_add(w, claimed, first, (uint32_t)(i - first)))
+            tl__log(&w->client->settings, TL_LOG_WARN, "a lease was left to expire");
+        first = i;
+    }
+    claimed_unref(claimed);
+}
+
+/* ------------------------------------------------------------------------- settling -- */
+
+bool tl__lease_is_draining(const struct tl__lease *l)
+{
+    return l->route->worker->is_draining || l->route->is_forgotten;
+}
+
+static void lose(struct tl__lease *l, const char *what)
+{
+    struct tl_worker *w = l->route->worker;
+
+    l->is_lost = true;
+    l->op = TL__LEASE_IDLE;
+    tl__log(&w->client->settings, TL_LOG_WARN, "%s: lease dropped after %s: %s", l->route->name,
+            what, tl_error_message(&w->error));
+}
+
+/* An ack or release failed for a reason that may pass. */
+static void repeat_later(struct tl__lease *l)
+{
+    l->op = TL__LEASE_IDLE;
+    l->is_ending = false;
+    l->retry_at_us = tl__clock_us() + l->pause_us;
+    l->pause_us = l->pause_us * 2 < ACK_PAUSE_CAP_US ? l->pause_us * 2 : ACK_PAUSE_CAP_US;
+}
+
+/* True: the lease goes on. */
+static bool is_answer_good(struct tl__lease *l, const PGresult *res, const char *what)
+{
+    struct tl_worker *w = l->route->worker;
+    tl_status status;
+
+    if (res == NULL) { /* no answer came */
+        l->op = TL__LEASE_IDLE;
+        l->is_ending = false;
+        l->is_repeat = true;
+        return false;
+    }
+    if (PQresultStatus(res) == PGRES_TUPLES_OK)
+        return true;
+    status = tl__error_from_result(&w->error, res, false);
+    if (status == TL_E_INVALID && l->is_repeat && !l->is_bare && l->failures > 0) {
+        /* The first one was executed: what it settled cannot fail again. */
+        l->is_bare = true;
+        l->op = TL__LEASE_IDLE;
+        l->is_ending = false;
+    } else if (tl_error_is_retriable(&w->error)) {
+        repeat_later(l);
+    } else {
+        lose(l, what);
+    }
+    return false;
+}
+
+static void on_ack(void *owner, void *arg, const PGresult *res)
+{
+    struct tl__lease *l = arg;
+
+    (void)owner;
+    if (!is_answer_good(l, res, "ack"))
+        return;
+    l->op = TL__LEASE_IDLE;
+    l->acked = l->acking;
+    l->settled_at_us = tl__clock_us();
+    l->is_repeat = l->is_bare = false;
+    l->pause_us = ACK_PAUSE_US;
+    if (l->acked == l->schedule.count)
+        tl__lease_free(l);
+}
+
+static void on_release(void *owner, void *arg, const PGresult *res)
+{
+    struct tl__lease *l = arg;
+    struct tl_worker *w = owner;
+
+    if (!is_answer_good(l, res, "release"))
+        return;
+    w->has_released = true;
+    tl__lease_free(l);
+}
+
+static void on_extend(void *owner, void *arg, const PGresult *res)
+{
+    struct tl__lease *l = arg;
+    struct tl_worker *w = owner;
+
+    l->is_extending = false;
+    if (res == NULL || PQresultStatus(res) == PGRES_TUPLES_OK || l->is_lost)
+        return;
+    if (tl__error_from_result(&w->error, res, false) == TL_E_FENCED && !l->is_ending)
+        lose(l, "extend");
+}
+
+void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf *out)
+{
+    if (l->failures == 0 || l->is_bare)
+        return;
+    for (uint32_t i = l->acked; i < upto; i++) {
+        const struct tl_delivery *d = &l->deliveries[i];
+
+        if (d->verdict == TL_DONE)
+            continue;
+        tl__buf_add_str(out, out->len == 0 ? "[{\"position\":" : ",{\"position\":");
+        tl__buf_add_i64(out, tl__lease_position(l, i));
+        tl__buf_add_str(out, d->verdict == TL_SKIP   ? ",\"verdict\":\"skip\""
+                             : d->verdict == TL_FAIL ? ",\"verdict\":\"fail\""
+                                                     : ",\"verdict\":\"retry\"");
+        if (d->error != NULL) {
+            tl__buf_add_str(out, ",\"error\":");
+            tl__json_add_text(out, d->error);
+        }
+        if (d->verdict == TL_RETRY && d->retry_after_us > 0)
+            tl__buf_addf(out, ",\"retry_after_us\":%" PRIu64, d->retry_after_us);
+        tl__buf_add_char(out, '}');
+    }
+    if (out->len > 0)
+        tl__buf_add_char(out, ']');
+}
+
+/* Settle the indexes below upto. */
+static void send_ack(struct tl_worker *w, struct tl__lease *l, uint32_t upto)
+{
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf failures = TL_BUF_INIT;
+    struct tl__params p = TL_PARAMS_INIT;
+    bool is_all = upto == l->schedule.count;
+
+    tl__lease_failures(l, upto, &failures);
+    if (failures.is_failed) {
+        repeat_later(l);
+        return;
+    }
+    tl__param_uuid(&p, l->token);
+    if (is_all)
+        tl__param_null(&p);
+    else
+        tl__param_i64(&p, tl__lease_position(l, upto - 1));
+    if (failures.len > 0) {
+        tl__param_text(&p, failures.data);
+        p.formats[p.n - 1] = 0;
+    } else {
+        tl__param_null(&p);
+    }
+    l->op = TL__LEASE_ACKING;
+    l->acking = upto;
+    l->is_ending = is_all;
+    if (!tl__bell_send(w->bell, &w->ack, &p, on_ack, l)) {
+        l->op = TL__LEASE_IDLE;
+        l->is_ending = false;
+    }
+}
+
+static void send_release(struct tl_worker *w, struct tl__lease *l)
+{
+    struct tl__params p = TL_PARAMS_INIT;
+
+    tl__param_uuid(&p, l->token);
+    l->op = TL__LEASE_RELEASING;
+    l->is_ending = true;
+    if (!tl__bell_send(w->bell, &w->release, &p, on_release, l)) {
+        l->op = TL__LEASE_IDLE;
+        l->is_ending = false;
+    }
+}
+
+static void send_extend(struct tl_worker *w, struct tl__lease *l, uint64_t now_us)
+{
+    struct tl__params p = TL_PARAMS_INIT;
+
+    tl__param_uuid(&p, l->token);
+    tl__param_interval(&p, w->lease_us);
+    l->is_extending = tl__bell_send(w->bell, &w->extend, &p, on_extend, l);
+    if (l->is_extending)
+        l->extended_at_us = now_us;
+}
+
+/* Nothing of it runs and nothing more will start. Those below the highest that started are not
+ * given up on the way out: they hold back the settling of others that are done. */
+static bool is_at_rest(struct tl__lease *l)
+{
+    return l->schedule.running == 0 &&
+           (l->is_broken ||
+            tl__schedule_peek(&l->schedule, l->schedule.started) == TL__SCHEDULE_NONE);
+}
+
+static void step(struct tl_worker *w, struct tl__lease *l, uint64_t now_us)
+{
+    struct tl__schedule *s = &l->schedule;
+
+    if (l->is_lost) {
+        if (s->running == 0)
+            tl__lease_free(l);
+        return;
+    }
+    if (l->op != TL__LEASE_IDLE)
+        return;
+    if (now_us >= l->retry_at_us) {
+        if (s->finished == s->count) {
+            if (l->acked == s->count)
+                tl__lease_free(l); /* its last event was settled by a transactional handler */
+            else
+                send_ack(w, l, s->count);
+            return;
+        }
+        if ((l->is_broken || tl__lease_is_draining(l)) && is_at_rest(l)) {
+            if (s->settled > l->acked)
+                send_ack(w, l, s->settled);
+            else
+                send_release(w, l);
+            return;
+        }
+        /* not beside a transaction that settles the same lease */
+        if (s->settled > l->acked && now_us >= l->settled_at_us + w->lease_us / 2 &&
+            !(l->route->is_transactional && s->running > 0))
+            send_ack(w, l, s->settled);
+    }
+    if (now_us >= l->extended_at_us + w->lease_us / 3 && !l->is_extending)
+        send_extend(w, l, now_us);
+}
+
+uint64_t tl__worker_leases_deadline_us(const struct tl_worker *w)
+{
+    uint64_t least = UINT64_MAX;
+
+    if (!tl__bell_is_ready(w->bell))
+        return UINT64_MAX;
+    for (const struct tl__route *r = w->routes; r != NULL; r = r->next) {
+        for (const struct tl__lease *l = r->leases; l != NULL; l = l->next) {
+            const struct tl__schedule *s = &l->schedule;
+            uint64_t at = UINT64_MAX;
+
+            if (l->is_lost) {
+                at = s->running == 0 ? 0 : UINT64_MAX;
+            } else if (l->op != TL__LEASE_IDLE) {
+                at = UINT64_MAX; /* the answer comes by the socket */
+            } else if (s->finished == s->count || l->is_broken || tl__lease_is_draining(l)) {
+                if (s->running == 0)
+                    at = l->retry_at_us;
+            } else if (s->settled > l->acked) {
+                at = l->settled_at_us + w->lease_us / 2;
+                at = at > l->retry_at_us ? at : l->retry_at_us;
+            }
+            if (l->op == TL__LEASE_IDLE && !l->is_lost && !l->is_extending &&
+                l->extended_at_us + w->lease_us / 3 < at)
+                at = l->extended_at_us + w->lease_us / 3;
+            if (at < least)
+                least = at;
+        }
+    }
+    return least;
+}
+
+bool tl__worker_has_leases(const struct tl_worker *w)
+{
+    for (const struct tl__route *r = w->routes; r != NULL; r = r->next) {
+        if (r->leases != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------------- claiming -- */
+
+/* key and total: one lease at a time, and none beside one that was lost but still runs. The next
+ * claim may follow the last ack in the same pipeline. */
+static bool can_claim(const struct tl_worker *w, const struct tl__route *r)
+{
+    if (w->is_draining || r->is_forgotten || (r->is_transactional && w->tx.retry_at_us != 0))
+        return false;
+    if (r->ordering == TL_ORDERING_NONE)
+        return r->unstarted <= w->claim_batch / 2;
+    for (const struct tl__lease *l = r->leases; l != NULL; l = l->next) {
+        if (!l->is_ending)
+            return false;
+    }
+    return true;
+}
+
+static void before_write(void *owner)
+{
+    struct tl_worker *w = owner;
+    uint64_t now_us = tl__clock_us();
+
+    if (w->tx.retry_at_us != 0 && now_us >= w->tx.retry_at_us)
+        w->tx.retry_at_us = 0;
+    for (struct tl__route *r = w->routes; r != NULL; r = r->next) {
+        for (struct tl__lease *l = r->leases, *next; l != NULL; l = next) {
+            next = l->next;
+            step(w, l, now_us);
+        }
+        if (r->may_have_more && can_claim(w, r))
+            tl__waiter_policy_want_tick(tl__bell_policy(w->bell));
+    }
+}
+
+static void close_array(struct tl__buf *b, struct tl__params *p)
+{
+    tl__buf_add_str(b, b->len == 0 ? "{}" : "}");
+    tl__param_text(p, b->is_failed ? "{}" : b->data);
+    p->formats[p->n - 1] = 0;
+}
+
+static void add_number(struct tl__buf *b, int64_t n)
+{
+    tl__buf_add_char(b, b->len == 0 ? '{' : ',');
+    tl__buf_add_i64(b, n);
+}
+
+static void claim_params(void *owner, struct tl__params *p)
+{
+    struct tl_worker *w = owner;
+
+    tl__buf_clear(&w->ids);
+    tl__buf_clear(&w->capacities);
+    for (struct tl__route *r = w->routes; r != NULL; r = r->next) {
+        /* what is left out now may miss the news that made us look */
+        r->may_have_more = !can_claim(w, r);
+        if (r->may_have_more)
+            continue;
+        add_number(&w->ids, r->subscription_id);
+        add_number(&w->capacities, w->claim_batch);
+    }
+    close_array(&w->ids, p);
+    close_array(&w->capacities, p);
+    tl__param_interval(p, w->lease_us);
+    tl__param_text(p, w->owner);
+}
+
+static void due_params(void *owner, struct tl__params *p)
+{
+    struct tl_worker *w = owner;
+
+    tl__buf_clear(&w->due_ids);
+    for (struct tl__route *r = w->routes; r != NULL; r = r->next) {
+        if (can_claim(w, r))
+            add_number(&w->due_ids, r->subscription_id);
+    }
+    close_array(&w->due_ids, p);
+}
+
+const struct tl__bell_owner tl__worker_bell_owner = {
+    .before = before_write,
+    .claim_params = claim_params,
+    .due_params = due_params,
+    .claimed = on_claimed,
+};
