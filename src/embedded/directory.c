@@ -256,8 +256,15 @@ static bool fits_socket(const char *path, size_t length)
 
 static bool try_runtime_dir(tl__embedded *e, const char *parent)
 {
+    /* Of this very directory: the name alone may come again, in a container or after a move. */
+    struct stat st;
+    if (fstat(e->dir_fd, &st) != 0)
+        return false;
+    char identity[sizeof(e->dir) + 64];
+    snprintf(identity, sizeof(identity), "%llu:%llu:%s", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino, e->dir);
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (const char *p = e->dir; *p; p++)
+    for (const char *p = identity; *p; p++)
         hash = (hash ^ (unsigned char)*p) * 1099511628211u;
     char own[32], leaf[20], path[sizeof(e->socket_dir)];
     snprintf(own, sizeof(own), "trunkline-%u", (unsigned)e->user.uid);

@@ -130,20 +130,21 @@ static tl__embedded *release(tl__embedded *e)
     return NULL;
 }
 
-static tl_status new_handle(const tl__embedded_options *opts, tl__embedded **ret,
-                            tl__embedded_error *err)
+static tl__embedded *new_handle(const tl__embedded_options *opts, tl__embedded_error *err)
 {
+    tl__embedded_clear(err);
     tl__embedded *e = calloc(1, sizeof(*e));
-    if (!e)
-        return tl__embedded_fail(err, TL_E_NOMEM, "out of memory");
+    if (!e) {
+        tl__embedded_fail(err, TL_E_NOMEM, "out of memory");
+        return NULL;
+    }
     e->dir_fd = e->lock_fd = e->users_fd = -1;
     e->timeout_us = opts && opts->timeout_us ? opts->timeout_us : DEFAULT_TIMEOUT_US;
     e->stop_timeout_us =
         opts && opts->stop_timeout_us ? opts->stop_timeout_us : DEFAULT_STOP_TIMEOUT_US;
     e->progress = opts ? opts->progress : NULL;
     e->userdata = opts ? opts->userdata : NULL;
-    *ret = e;
-    return TL_OK;
+    return e;
 }
 
 static tl_status open_locks(tl__embedded *e, tl__embedded_error *err)
@@ -183,12 +184,10 @@ tl_status tl__embedded_ensure(tl__embedded *e, tl__embedded_error *err)
 tl_status tl__embedded_open(const tl__embedded_options *opts, tl__embedded **ret,
                             tl__embedded_error *err)
 {
-    tl__embedded *e;
-    tl__embedded_clear(err);
-    tl_status status = new_handle(opts, &e, err);
-    if (status != TL_OK)
-        return status;
-    status = tl__embedded_locate(e, opts, true, err);
+    tl__embedded *e = new_handle(opts, err);
+    if (!e)
+        return TL_E_NOMEM;
+    tl_status status = tl__embedded_locate(e, opts, true, err);
     if (status == TL_OK)
         status = tl__embedded_find_user(&e->user, err);
     if (status == TL_OK)
@@ -224,12 +223,10 @@ tl__embedded *tl__embedded_close(tl__embedded *e, tl__embedded_error *err)
 
 tl_status tl__embedded_stop(const tl__embedded_options *opts, tl__embedded_error *err)
 {
-    tl__embedded *e;
-    tl__embedded_clear(err);
-    tl_status status = new_handle(opts, &e, err);
-    if (status != TL_OK)
-        return status;
-    status = tl__embedded_locate(e, opts, false, err);
+    tl__embedded *e = new_handle(opts, err);
+    if (!e)
+        return TL_E_NOMEM;
+    tl_status status = tl__embedded_locate(e, opts, false, err);
     if (status == TL_OK)
         status = tl__embedded_find_user(&e->user, err);
     if (status == TL_OK)
@@ -253,12 +250,10 @@ tl_status tl__embedded_stop(const tl__embedded_options *opts, tl__embedded_error
 tl_status tl__embedded_default_dir(const tl__embedded_options *opts, char *ret_dir, size_t size,
                                    tl__embedded_error *err)
 {
-    tl__embedded *e;
-    tl__embedded_clear(err);
-    tl_status status = new_handle(opts, &e, err);
-    if (status != TL_OK)
-        return status;
-    status = tl__embedded_locate(e, opts, true, err);
+    tl__embedded *e = new_handle(opts, err);
+    if (!e)
+        return TL_E_NOMEM;
+    tl_status status = tl__embedded_locate(e, opts, true, err);
     if (status == TL_OK && strlen(e->dir) >= size)
         status = tl__embedded_fail(err, TL_E_INVALID, "name of the data directory is too long");
     if (status == TL_OK)

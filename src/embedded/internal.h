@@ -109,15 +109,17 @@ struct spawn {
     const char *const *arguments;
     int stdin_fd; /* -1: /dev/null */
     int lock_fd;  /* inherited */
+    int log_fd;   /* stderr of what is no daemon; -1: server.log */
     bool is_daemon;
 };
 tl_status tl__embedded_spawn(const tl__embedded *e, const struct spawn *spawn, pid_t *ret_pid,
                              tl__embedded_error *err);
-/* Run to its end; anything but exit code 0 is TL_E_SERVER with the end of its log. */
+/* Run to its end; anything but exit code 0 is TL_E_SERVER with the end of its stderr. */
 tl_status tl__embedded_run(const tl__embedded *e, const struct spawn *spawn,
                            tl__embedded_error *err);
 off_t tl__embedded_log_size(const tl__embedded *e);
 void tl__embedded_rotate_log(const tl__embedded *e);
+/* Add to the error what the server logged since then, at most its last lines. */
 void tl__embedded_log_tail(const tl__embedded *e, off_t from, tl__embedded_error *err);
 
 /* server.c */

@@ -147,15 +147,18 @@ void tl__embedded_look_done(struct server *server)
 }
 
 /*
- * The server refuses to start while the pid in a left-over pid file is that of any process of its
- * user, reused or a zombie. Here server.lock is ours, so no process of the old server is left.
+ * The server refuses to start while the pid in a left-over lock file is that of any process of its
+ * user, be it reused or a zombie. Here server.lock is ours, so no process of the old server is left.
  */
-static void remove_stale_pid_file(const tl__embedded *e)
+static void remove_stale_files(const tl__embedded *e)
 {
     struct pid_file file;
     read_pid_file(e, &file);
     if (file.pid > 0 && kill(file.pid, 0) == 0)
         (void)unlinkat(e->dir_fd, PID_FILE, 0);
+    char path[SOCKET_PATH_BYTES + sizeof("/" SOCKET_NAME ".lock")];
+    snprintf(path, sizeof(path), "%s/%s.lock", e->socket_dir, SOCKET_NAME);
+    (void)unlink(path);
 }
 
 tl_status tl__embedded_start_server(tl__embedded *e, struct server *none, tl__embedded_error *err)
@@ -171,7 +174,7 @@ tl_status tl__embedded_start_server(tl__embedded *e, struct server *none, tl__em
     if (status != TL_OK)
         return status;
 
-    remove_stale_pid_file(e);
+    remove_stale_files(e);
     tl__embedded_report(e, TL__EMBEDDED_STARTING);
     char data[TL__EMBEDDED_DIR_BYTES + 16], port[16];
     snprintf(data, sizeof(data), "%s/%s", e->dir, DATA_DIR);
@@ -188,6 +191,7 @@ tl_status tl__embedded_start_server(tl__embedded *e, struct server *none, tl__em
                                 &(struct spawn){.program = "postgres",
                                                 .arguments = arguments,
                                                 .stdin_fd = -1,
+                                                .log_fd = -1,
                                                 .lock_fd = none->lock_fd,
                                                 .is_daemon = true},
                                 &pid, err);

@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +24,7 @@
 #define MAX_ARGUMENTS 40
 #define LOG_LIMIT (8 << 20)
 #define TAIL_BYTES 2000
+#define FULL_DISK_BYTES (16 << 20) /* less than a WAL segment */
 
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
@@ -94,13 +97,19 @@ static void become(struct plan *plan)
         give_up(plan, STAGE_REACH);
 }
 
+static int open_log(const struct plan *plan, int null_fd)
+{
+    if (plan->spawn->log_fd >= 0)
+        return above_standard(plan->spawn->log_fd);
+    int fd = openat(plan->e->dir_fd, LOG_FILE,
+                    O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd < 0 && errno == ENOSPC ? null_fd : above_standard(fd);
+}
+
 static void redirect(struct plan *plan)
 {
     int null_fd = above_standard(open("/dev/null", O_RDWR | O_CLOEXEC));
-    int log_fd = above_standard(openat(
-        plan->e->dir_fd, LOG_FILE, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (log_fd < 0 && errno == ENOSPC)
-        log_fd = null_fd;
+    int log_fd = open_log(plan, null_fd);
     int stdin_fd = plan->spawn->stdin_fd >= 0 ? above_standard(plan->spawn->stdin_fd) : null_fd;
     if (null_fd < 0 || log_fd < 0 || dup2(stdin_fd, 0) < 0 || dup2(null_fd, 1) < 0 ||
         dup2(log_fd, 2) < 0)
@@ -207,32 +216,6 @@ tl_status tl__embedded_spawn(const tl__embedded *e, const struct spawn *spawn, p
     return status;
 }
 
-tl_status tl__embedded_run(const tl__embedded *e, const struct spawn *spawn,
-                           tl__embedded_error *err)
-{
-    off_t log_start = tl__embedded_log_size(e);
-    pid_t pid;
-    tl_status status = tl__embedded_spawn(e, spawn, &pid, err);
-    if (status != TL_OK)
-        return status;
-    int code = 0;
-    pid_t ended;
-    while ((ended = waitpid(pid, &code, 0)) < 0 && errno == EINTR)
-        ;
-    if (ended == pid && WIFEXITED(code) && WEXITSTATUS(code) == 0)
-        return TL_OK;
-    if (ended != pid)
-        return tl__embedded_fail(err, TL_E_SERVER, "could not wait for \"%s\": %m", spawn->program);
-    if (WIFSIGNALED(code))
-        tl__embedded_fail(err, TL_E_SERVER, "\"%s/%s\" was killed by signal %d", e->bindir,
-                          spawn->program, WTERMSIG(code));
-    else
-        tl__embedded_fail(err, TL_E_SERVER, "\"%s/%s\" failed with exit code %d", e->bindir,
-                          spawn->program, WEXITSTATUS(code));
-    tl__embedded_log_tail(e, log_start, err);
-    return TL_E_SERVER;
-}
-
 /* --------------------------------------------------------------------------------- server log -- */
 
 off_t tl__embedded_log_size(const tl__embedded *e)
@@ -247,24 +230,71 @@ void tl__embedded_rotate_log(const tl__embedded *e)
         (void)renameat(e->dir_fd, LOG_FILE, e->dir_fd, LOG_FILE ".1");
 }
 
-/* Add what was logged since then to the error, at most its last lines. */
-void tl__embedded_log_tail(const tl__embedded *e, off_t from, tl__embedded_error *err)
+/* Put the end of a file into the detail. */
+static void tail(int fd, off_t from, tl__embedded_error *err)
 {
     char text[TAIL_BYTES + 1];
-    ssize_t length = 0;
-    off_t size = tl__embedded_log_size(e);
-    bool is_cut = size - from > TAIL_BYTES;
-    int fd = openat(e->dir_fd, LOG_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd >= 0)
-        length = pread(fd, text, TAIL_BYTES, is_cut ? size - TAIL_BYTES : from);
-    tl__embedded_close_fd(fd);
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return;
+    bool is_cut = st.st_size - from > TAIL_BYTES;
+    ssize_t length = pread(fd, text, TAIL_BYTES, is_cut ? st.st_size - TAIL_BYTES : from);
     while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == ' '))
         length--;
     text[length > 0 ? length : 0] = '\0';
-    char *start = text;
-    if (is_cut && strchr(text, '\n'))
-        start = strchr(text, '\n') + 1;
-    if (*start)
-        tl__embedded_detail(err, "%s", start);
-    tl__embedded_hint(err, "the whole log is in \"%s/%s\"", e->dir, LOG_FILE);
+    const char *newline = is_cut ? strchr(text, '\n') : NULL;
+    tl__embedded_detail(err, "%s", newline ? newline + 1 : text);
+}
+
+void tl__embedded_log_tail(const tl__embedded *e, off_t from, tl__embedded_error *err)
+{
+    int fd = openat(e->dir_fd, LOG_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd >= 0)
+        tail(fd, from, err);
+    tl__embedded_close_fd(fd);
+    struct statvfs disk;
+    if (fstatvfs(e->dir_fd, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize <
+                                               FULL_DISK_BYTES) /* the log itself may be cut off */
+        tl__embedded_hint(err, "no space left on the disk of \"%s\": make some", e->dir);
+    else
+        tl__embedded_hint(err, "the whole log is in \"%s/%s\"", e->dir, LOG_FILE);
+}
+
+/* ---------------------------------------------------------------------------- run to the end -- */
+
+static tl_status outcome(const tl__embedded *e, const char *program, pid_t pid,
+                         tl__embedded_error *err)
+{
+    int code = 0;
+    pid_t ended;
+    while ((ended = waitpid(pid, &code, 0)) < 0 && errno == EINTR)
+        ;
+    if (ended != pid)
+        return tl__embedded_fail(err, TL_E_SERVER, "could not wait for \"%s\": %m", program);
+    if (WIFSIGNALED(code))
+        return tl__embedded_fail(err, TL_E_SERVER, "\"%s/%s\" was killed by signal %d", e->bindir,
+                                 program, WTERMSIG(code));
+    if (WEXITSTATUS(code) != 0)
+        return tl__embedded_fail(err, TL_E_SERVER, "\"%s/%s\" failed with exit code %d", e->bindir,
+                                 program, WEXITSTATUS(code));
+    return TL_OK;
+}
+
+tl_status tl__embedded_run(const tl__embedded *e, const struct spawn *spawn,
+                           tl__embedded_error *err)
+{
+    /* In memory: on a full disk the reason of the failure could not be written down. */
+    struct spawn logged = *spawn;
+    logged.log_fd = memfd_create("stderr", MFD_CLOEXEC);
+    if (logged.log_fd < 0)
+        return tl__embedded_fail(err, TL_E_SERVER, "could not make a file in memory: %m");
+    pid_t pid;
+    tl_status status = tl__embedded_spawn(e, &logged, &pid, err);
+    if (status == TL_OK) {
+        status = outcome(e, spawn->program, pid, err);
+        if (status != TL_OK)
+            tail(logged.log_fd, 0, err);
+    }
+    tl__embedded_close_fd(logged.log_fd);
+    return status;
 }
