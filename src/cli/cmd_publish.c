@@ -1,0 +1,450 @@
+/*
+ * cmd_publish.c: trunkline publish: one event, or many from NDJSON in batches.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "cleanup.h"
+#include "commands.h"
+#include "database.h"
+#include "json.h"
+#include "json_scan.h"
+#include "out.h"
+
+enum { BATCH_EVENTS = 1000 };
+static const size_t BATCH_BYTES = 8u << 20, MAX_INPUT_BYTES = 256u << 20;
+
+/* What the options say of every event. */
+struct defaults {
+    const char *type, *topic, *key, *tenant_id, *source, *id;
+    const char *metadata;
+    char *made_metadata; /* of --meta */
+};
+
+static void defaults_done(struct defaults *d)
+{
+    free(d->made_metadata);
+}
+
+/* --meta k=v, several times, as one JSON object of strings. */
+static int make_metadata(const struct tl__args *args, struct defaults *d)
+{
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf out = TL_BUF_INIT;
+
+    for (int i = 0; i < args->value_count; i++) {
+        if (strcmp(args->values[i].option->name, "meta") != 0)
+            continue;
+        const char *pair = args->values[i].value, *equals = strchr(pair, '=');
+        if (!equals || equals == pair)
+            return tl__fail(TL_E_INVALID, NULL, "--meta takes KEY=VALUE, not \"%s\"", pair);
+        tl__buf_add_char(&out, out.len ? ',' : '{');
+        tl__json_add_string(&out, pair, (size_t)(equals - pair));
+        tl__buf_add_char(&out, ':');
+        tl__json_add_text(&out, equals + 1);
+    }
+    if (out.len == 0)
+        return 0;
+    if (d->metadata)
+        return tl__fail(TL_E_INVALID, "put everything into --metadata",
+                        "--meta and --metadata exclude each other");
+    tl__buf_add_char(&out, '}');
+    d->metadata = d->made_metadata = tl__buf_take(&out, NULL);
+    return d->metadata ? 0 : tl__fail(TL_E_NOMEM, NULL, "out of memory");
+}
+
+static void print_receipt(const struct tl__args *args, const tl_receipt *receipt)
+{
+    if (tl__args_has(args, "json"))
+        printf("{\"position\":%lld,\"id\":\"%s\",\"deduplicated\":%s}\n",
+               (long long)receipt->position, receipt->id, receipt->deduplicated ? "true" : "false");
+    else
+        printf("%lld %s%s\n", (long long)receipt->position, receipt->id,
+               receipt->deduplicated ? " duplicate" : "");
+}
+
+/* ---------------------------------------------------------------------------------- one event -- */
+
+static int read_document(struct tl__buf *into)
+{
+    if (isatty(STDIN_FILENO))
+        tl__note("reading a JSON document from the terminal; end it with ctrl-d");
+    for (;;) {
+        if (!tl__buf_reserve(into, 65536))
+            return tl__fail(TL_E_NOMEM, NULL, "out of memory");
+        ssize_t n = read(STDIN_FILENO, into->data + into->len, 65536);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return tl__fail(TL_E_INVALID, NULL, "cannot read stdin");
+        into->len += (size_t)n;
+        into->data[into->len] = 0;
+        if (n == 0)
+            break;
+        if (into->len > MAX_INPUT_BYTES)
+            return tl__fail(TL_E_LIMIT, NULL, "document on stdin is larger than 256 MiB");
+    }
+    if (strspn(into->data, " \t\r\n") == into->len)
+        return tl__fail(TL_E_INVALID, "give DATA, or a JSON document on stdin",
+                        "no data: stdin is empty");
+    return 0;
+}
+
+static int publish_one(const struct tl__args *args, struct tl__db *db, const struct defaults *d,
+                       const char *data)
+{
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf document = TL_BUF_INIT;
+    tl_receipt receipt;
+    int rc;
+
+    if (!data || strcmp(data, "-") == 0) {
+        if ((rc = read_document(&document)))
+            return rc;
+        if (memchr(document.data, 0, document.len))
+            return tl__fail(TL_E_INVALID, NULL, "stdin has a zero byte: that is no JSON");
+        data = document.data;
+    } else if (!*data) {
+        return tl__fail(TL_E_INVALID, "give a JSON value, null at least", "data is empty");
+    }
+    if ((rc = tl__db_open(args, db)))
+        return rc;
+    tl_status status =
+        tl_publish(db->client, d->topic,
+                   TL_NEW_EVENT(.type = d->type, .data = data, .data_len = strlen(data),
+                                .id = d->id, .key = d->key, .source = d->source,
+                                .tenant_id = d->tenant_id, .metadata = d->metadata),
+                   &receipt);
+    if (status != TL_OK)
+        return tl__fail_client(status, db->client);
+    print_receipt(args, &receipt);
+    return 0;
+}
+
+/* --------------------------------------------------------------------------------------- bulk -- */
+
+struct bulk {
+    const struct defaults *defaults;
+    tl_client *client;
+    tl_new_event events[BATCH_EVENTS];
+    uint64_t lines[BATCH_EVENTS];  /* line of each event */
+    char *texts[BATCH_EVENTS * 8]; /* memory that the events point to */
+    tl_receipt receipts[BATCH_EVENTS];
+    size_t count, text_count, bytes;
+    uint64_t line, stored, deduplicated, stored_line; /* stored_line: last line that is stored */
+    int64_t first, last;
+};
+
+static void bulk_clear(struct bulk *b)
+{
+    for (size_t i = 0; i < b->text_count; i++)
+        free(b->texts[i]);
+    b->text_count = b->count = b->bytes = 0;
+}
+
+static struct bulk *bulk_free(struct bulk *b)
+{
+    if (b)
+        bulk_clear(b);
+    free(b);
+    return NULL;
+}
+
+static void bulk_freep(struct bulk **b)
+{
+    *b = bulk_free(*b);
+}
+
+/* The error of a line, and how much is stored, so that the rest can be published after a repair. */
+static int fail_line(const struct bulk *b, tl_status status, uint64_t line, const char *message,
+                     const char *detail, bool is_unknown)
+{
+    char text[1200], hint[300];
+
+    if (line > 0)
+        snprintf(text, sizeof text, "line %llu: %s", (unsigned long long)line, message);
+    else
+        snprintf(text, sizeof text, "%s", message);
+    snprintf(hint, sizeof hint, "%s; stored before it: %llu events (lines 1 to %llu)",
+             is_unknown ? "the outcome of its batch is unknown: it may be stored or not"
+                        : "nothing of its batch is stored",
+             (unsigned long long)b->stored, (unsigned long long)b->stored_line);
+    tl__error(text, detail, hint);
+    return tl_status_exit_code(status);
+}
+
+static int bulk_flush(struct bulk *b)
+{
+    if (b->count == 0)
+        return 0;
+    tl_status status =
+        tl_publish_batch(b->client, b->defaults->topic, b->events, b->count, b->receipts);
+    if (status != TL_OK) {
+        const tl_error *error = tl_client_error(b->client);
+        int64_t index = tl_error_index(error);
+        bool is_known = index >= 0 && (size_t)index < b->count;
+        return fail_line(b, status, is_known ? b->lines[index] : 0, tl_error_message(error),
+                         tl_error_detail(error), tl_error_outcome_unknown(error));
+    }
+    if (b->stored == 0)
+        b->first = b->receipts[0].position;
+    b->last = b->receipts[b->count - 1].position;
+    b->stored += b->count;
+    b->stored_line = b->line;
+    for (size_t i = 0; i < b->count; i++)
+        b->deduplicated += b->receipts[i].deduplicated;
+    bulk_clear(b);
+    return 0;
+}
+
+/* Take a decoded string member, NULL for JSON null; false: it is no string. */
+static bool take_string(struct bulk *b, const struct tl__json_member *m, const char **into)
+{
+    if (m->value_len == 4 && memcmp(m->value, "null", 4) == 0)
+        return true;
+    char *text = tl__json_string_dup(m->value, m->value_len);
+    if (!text)
+        return false;
+    b->texts[b->text_count++] = text;
+    *into = text;
+    return true;
+}
+
+static bool is_name(const struct tl__json_member *m, const char *name)
+{
+    return m->name_len == strlen(name) && memcmp(m->name, name, m->name_len) == 0;
+}
+
+/* One line {"type":…,"data":…} into an event; NULL or what is wrong with it. */
+static const char *parse_line(struct bulk *b, const char *text, size_t len, tl_new_event *e)
+{
+    struct {
+        const char *name;
+        const char **into;
+    } strings[] = {{"type", &e->type},
+                   {"id", &e->id},
+                   {"key", &e->key},
+                   {"tenant_id", &e->tenant_id},
+                   {"source", &e->source}};
+    static char unknown[128];
+    struct tl__json_scan scan;
+    struct tl__json_member m;
+    unsigned seen = 0;
+
+    tl__json_scan_start(&scan, text, len);
+    while (tl__json_scan_next(&scan, &m)) {
+        size_t i = 0;
+        while (i < 5 && !is_name(&m, strings[i].name))
+            i++;
+        if (i == 5 && is_name(&m, "metadata"))
+            i = 6;
+        else if (i == 5 && !is_name(&m, "data")) {
+            snprintf(unknown, sizeof unknown, "unknown member \"%.*s\"",
+                     (int)(m.name_len > 80 ? 80 : m.name_len), m.name);
+            return unknown;
+        }
+        if (seen & 1u << i)
+            return "a member stands there twice";
+        seen |= 1u << i;
+        if (i < 5) {
+            if (!take_string(b, &m, strings[i].into))
+                return "type, id, key, tenant_id and source are strings";
+        } else if (i == 5) {
+            e->data = m.value;
+            e->data_len = m.value_len;
+        } else if (m.value_len != 4 || memcmp(m.value, "null", 4) != 0) {
+            char *copy = strndup(m.value, m.value_len); /* needs its own NUL */
+            if (!copy)
+                return "out of memory";
+            b->texts[b->text_count++] = copy;
+            e->metadata = copy;
+        }
+    }
+    if (scan.problem)
+        return scan.problem;
+    if (!e->type)
+        return "no type";
+    if (!e->data)
+        return "no data";
+    return NULL;
+}
+
+static int bulk_add_line(struct bulk *b, char *text, size_t len, bool is_data_only)
+{
+    const struct defaults *d = b->defaults;
+    tl_new_event *e = &b->events[b->count];
+
+    b->texts[b->text_count++] = text;
+    if (memchr(text, 0, len))
+        return fail_line(b, TL_E_INVALID, b->line, "zero byte in the line", NULL, false);
+    *e = (tl_new_event){.size = sizeof *e,
+                        .type = d->type,
+                        .key = d->key,
+                        .tenant_id = d->tenant_id,
+                        .source = d->source,
+                        .metadata = d->metadata};
+    if (is_data_only) {
+        e->data = text;
+        e->data_len = len;
+    } else {
+        const char *problem = parse_line(b, text, len, e);
+        if (problem)
+            return fail_line(b, TL_E_INVALID, b->line, problem, NULL, false);
+    }
+    b->lines[b->count++] = b->line;
+    b->bytes += len;
+    return b->count == BATCH_EVENTS || b->bytes >= BATCH_BYTES ? bulk_flush(b) : 0;
+}
+
+static void print_summary(const struct tl__args *args, const struct bulk *b)
+{
+    if (tl__args_has(args, "json"))
+        printf("{\"published\":%llu,\"deduplicated\":%llu,\"first_position\":%lld,"
+               "\"last_position\":%lld}\n",
+               (unsigned long long)b->stored, (unsigned long long)b->deduplicated,
+               (long long)b->first, (long long)b->last);
+    else if (b->stored == 0)
+        puts("published 0 events");
+    else
+        printf("published %llu events, positions %lld to %lld%s\n", (unsigned long long)b->stored,
+               (long long)b->first, (long long)b->last,
+               b->deduplicated ? " (with duplicates)" : "");
+}
+
+static void fclosep(FILE **f)
+{
+    if (*f && *f != stdin)
+        fclose(*f);
+}
+
+static int publish_lines(const struct tl__args *args, struct tl__db *db, const struct defaults *d,
+                         const char *path)
+{
+    bool is_stdin = !path || strcmp(path, "-") == 0;
+    TL_CLEANUP(fclosep)
+    FILE *in = is_stdin ? stdin : fopen(path, "re");
+    TL_CLEANUP(bulk_freep)
+    struct bulk *b = calloc(1, sizeof *b);
+    struct tl__progress progress;
+    struct stat about;
+    uint64_t done_bytes = 0;
+    int rc;
+
+    if (!in) {
+        char why[128];
+        return tl__fail(errno == ENOENT ? TL_E_NOTFOUND : TL_E_DENIED, NULL, "cannot read %s: %s",
+                        path, strerror_r(errno, why, sizeof why));
+    }
+    if (!b)
+        return tl__fail(TL_E_NOMEM, NULL, "out of memory");
+    if ((rc = tl__db_open(args, db)))
+        return rc;
+    b->defaults = d;
+    b->client = db->client;
+    bool has_size = fstat(fileno(in), &about) == 0 && S_ISREG(about.st_mode);
+    tl__progress_start(&progress, "publishing", has_size ? (uint64_t)about.st_size : 0);
+    for (rc = 0; rc == 0;) {
+        char *text = NULL;
+        size_t room = 0;
+        ssize_t len = getline(&text, &room, in);
+        if (len < 0) {
+            free(text);
+            break;
+        }
+        b->line++;
+        done_bytes += (uint64_t)len;
+        if (strspn(text, " \t\r\n") == (size_t)len) {
+            free(text); /* an empty line */
+            continue;
+        }
+        if ((size_t)len > MAX_INPUT_BYTES) {
+            free(text);
+            rc = fail_line(b, TL_E_LIMIT, b->line, "longer than 256 MiB", NULL, false);
+            break;
+        }
+        rc = bulk_add_line(b, text, (size_t)len, d->type != NULL);
+        tl__progress_update(&progress, done_bytes, b->stored);
+    }
+    if (rc == 0 && ferror(in))
+        rc = fail_line(b, TL_E_INVALID, 0, "cannot read the input", NULL, false);
+    if (rc == 0)
+        rc = bulk_flush(b);
+    tl__progress_end(&progress);
+    if (rc == 0)
+        print_summary(args, b);
+    return rc;
+}
+
+/* ------------------------------------------------------------------------------------ command -- */
+
+static int run(struct tl__args *args)
+{
+    TL_CLEANUP(tl__db_close)
+    struct tl__db db = TL__DB_INIT;
+    const char *type = tl__args_operand(args, 0), *data = tl__args_operand(args, 1);
+    const char *file = tl__args_text(args, "file"), *why = NULL;
+    bool is_bulk = file || tl__args_has(args, "ndjson");
+    TL_CLEANUP(defaults_done)
+    struct defaults d = {
+        .type = type ? type : tl__args_text(args, "type"),
+        .topic = tl__args_text(args, "topic"),
+        .key = tl__args_text(args, "key"),
+        .tenant_id = tl__args_text(args, "tenant"),
+        .source = tl__args_text(args, "source"),
+        .id = tl__args_text(args, "id"),
+        .metadata = tl__args_text(args, "metadata"),
+    };
+    int rc = make_metadata(args, &d);
+
+    if (rc)
+        return rc;
+    if (type && tl__args_has(args, "type"))
+        return tl__fail(TL_E_INVALID, NULL, "TYPE and --type exclude each other");
+    if (!d.type && !is_bulk)
+        return tl__fail(TL_E_INVALID, "trunkline publish TYPE [DATA], or --file FILE, or --ndjson",
+                        "publish needs TYPE");
+    if (d.type && tl_type_check(d.type, &why) != TL_OK)
+        return tl__fail(TL_E_INVALID, "segments separated by '.', such as shop.order.created",
+                        "\"%.80s\" is no event type: %s", d.type, why ? why : "malformed");
+    if (is_bulk && (data || d.id))
+        return tl__fail(TL_E_INVALID, NULL, "%s does not go with --ndjson or --file",
+                        data ? "DATA" : "--id");
+    return is_bulk ? publish_lines(args, &db, &d, file) : publish_one(args, &db, &d, data);
+}
+
+static const struct tl__option options[] = {
+    {"topic", 't', "TOPIC", "topic to publish to (bus)"},
+    {"key", 'k', "KEY", "ordering key: events of one key are delivered in order"},
+    {"tenant", 0, "TENANT", "tenant the event belongs to"},
+    {"source", 0, "SOURCE", "who publishes"},
+    {"id", 0, "UUID", "event id; publishing the same id and content again stores nothing new"},
+    {"metadata", 0, "JSON", "metadata, a JSON object"},
+    {"meta", 'm', "KEY=VALUE", "one member of the metadata; may be repeated"},
+    {"ndjson", 0, NULL, "read events from stdin, one JSON object a line"},
+    {"file", 'f', "FILE", "the same from a file ('-': stdin)"},
+    {"type", 0, "TYPE", "with --ndjson or --file: the type of every event; each line is its data"},
+    {NULL, 0, NULL, NULL},
+};
+
+const struct tl__command tl__cmd_publish = {
+    .name = "publish",
+    .operands = "[TYPE] [DATA]",
+    .summary = "publish an event, or many",
+    .details =
+        "DATA is any JSON value; without it, or with '-', it is read from stdin. Prints position "
+        "and id once the event is durable.\n\n"
+        "--ndjson and --file take lines such as {\"type\":\"a.b\",\"data\":{}} with the optional "
+        "members id, key, source, tenant_id and metadata; options are the default for lines "
+        "without them. They are stored in batches of 1000, each all or nothing; an error names "
+        "the line and says what is stored.",
+    .examples = "  trunkline publish shop.order.created '{\"order\": 42}' --key 42\n"
+                "  jq -c . order.json | trunkline publish shop.order.created\n"
+                "  trunkline publish --file events.ndjson\n"
+                "  trunkline publish log.line --ndjson < lines.ndjson",
+    .options = options,
+    .run = run,
+};

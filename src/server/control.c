@@ -1,0 +1,235 @@
+/*
+ * control.c: see control.h.
+ *
+ * @thread: everything but start, wake and stop runs on control's own thread.
+ * @locks: `lock` guards is_stopping, is_woken and the exchange of `client`.
+ */
+#include "control.h"
+
+#include <libpq-fe.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "buf.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "log.h"
+
+static const uint64_t LOOK_INTERVAL_US = 1000000;
+
+struct tl__control {
+    struct tl__control_settings settings;
+    uv_thread_t thread;
+    uv_mutex_t lock;
+    uv_cond_t changed;
+    bool is_stopping, is_woken;
+    tl_client *client; /* NULL: not connected */
+    bool is_leader, has_complained;
+    uint64_t maintained_at_us; /* 0: not yet by this leader */
+};
+
+static void pgclearp(PGresult **result)
+{
+    PQclear(*result);
+    *result = NULL;
+}
+
+/* ------------------------------------------------------------------------------------------ SQL */
+
+/* One statement; `sql` names the schema as @schema@ (checked to be a plain name). NULL: failed and
+ * logged, and the connection is given up if that is the cause. */
+static PGresult *query(struct tl__control *c, const char *event, const char *sql)
+{
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf text = TL_BUF_INIT;
+    static const char token[] = "@schema@";
+    const char *next;
+
+    for (; (next = strstr(sql, token)); sql = next + sizeof token - 1) {
+        tl__buf_add(&text, sql, (size_t)(next - sql));
+        tl__buf_addf(&text, "\"%s\"", tl_client_schema(c->client));
+    }
+    tl__buf_add_str(&text, sql);
+    PGconn *conn = tl_client_pgconn(c->client);
+    PGresult *result =
+        text.is_failed ? NULL : PQexecParams(conn, text.data, 0, NULL, NULL, NULL, NULL, 0);
+    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+        return result;
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    tl__log_event(TL_LOG_WARN, event, "message", message ? message : PQerrorMessage(conn),
+                  "sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE), NULL);
+    PQclear(result);
+    return NULL;
+}
+
+/* ----------------------------------------------------------------------------------- connection */
+
+static void disconnect(struct tl__control *c)
+{
+    uv_mutex_lock(&c->lock);
+    tl_client *client = c->client;
+    c->client = NULL;
+    uv_mutex_unlock(&c->lock);
+    tl_client_close(client);
+    c->is_leader = false;
+}
+
+static bool connect_once(struct tl__control *c)
+{
+    const struct tl__serve_options *options = c->settings.options;
+    tl_client *client = NULL;
+    tl_status status = tl_client_open(options->conninfo, &options->client, &client);
+
+    if (status != TL_OK) {
+        if (!c->has_complained)
+            tl__log_error(TL_LOG_WARN, "database_lost", status,
+                          client ? tl_client_error(client) : NULL);
+        c->has_complained = true;
+        tl_client_close(client);
+        if (status == TL_E_CONNECTION && options->ensure_database)
+            options->ensure_database(options->userdata);
+        return false;
+    }
+    if (c->has_complained)
+        tl__log_event(TL_LOG_INFO, "database_back", NULL);
+    c->has_complained = false;
+    uv_mutex_lock(&c->lock);
+    c->client = client;
+    uv_mutex_unlock(&c->lock);
+    return true;
+}
+
+/* ----------------------------------------------------------------------------------------- work */
+
+static void lead(struct tl__control *c)
+{
+    uint64_t now = tl__clock_us();
+
+    if (!c->is_leader) { /* asked once only: the lock would count */
+        TL_CLEANUP(pgclearp)
+        PGresult *r = query(c, "election_failed", "SELECT @schema@.leader_try()");
+        if (!r || *PQgetvalue(r, 0, 0) != 't')
+            return;
+        c->is_leader = true;
+        c->maintained_at_us = 0;
+        tl__log_event(TL_LOG_INFO, "leader", NULL);
+    }
+    if (c->maintained_at_us &&
+        now - c->maintained_at_us < c->settings.options->maintain_interval_us)
+        return;
+    c->maintained_at_us = now;
+    TL_CLEANUP(pgclearp)
+    PGresult *r =
+        query(c, "maintain_failed", "SELECT action, object, detail FROM @schema@.maintain()");
+    for (int i = 0; r && i < PQntuples(r); i++)
+        tl__log_event(TL_LOG_INFO, "maintain", "action", PQgetvalue(r, i, 0), "object",
+                      PQgetvalue(r, i, 1), "detail", PQgetvalue(r, i, 2), NULL);
+}
+
+static char *copy_value(const PGresult *r, int row, int column)
+{
+    return PQgetisnull(r, row, column) ? NULL : PQgetvalue(r, row, column);
+}
+
+static void look(struct tl__control *c)
+{
+    TL_CLEANUP(pgclearp)
+    PGresult *r = query(
+        c, "look_failed",
+        "SELECT s.subscription_id, s.name, s.target,"
+        " (SELECT pg_catalog.format('SELECT %I.%I($1::pg_catalog.jsonb)', n.nspname, p.proname)"
+        "    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+        "   WHERE p.oid = @schema@.target_function(s.target)),"
+        " (extract(epoch FROM s.retry_delay) * 1000000)::bigint,"
+        " (extract(epoch FROM s.retry_cap) * 1000000)::bigint"
+        " FROM @schema@.subscriptions s WHERE s.active AND s.target IS NOT NULL"
+        " ORDER BY s.priority DESC, s.name");
+    if (!r)
+        return;
+    int rows = PQntuples(r);
+    struct tl__subscription_list list = {
+        .items = calloc((size_t)rows + 1, sizeof(struct tl__subscription))};
+    for (int i = 0; list.items && i < rows; i++)
+        list.items[list.count++] = (struct tl__subscription){
+            .id = strtoll(PQgetvalue(r, i, 0), NULL, 10),
+            .name = copy_value(r, i, 1), /* borrowed from r */
+            .target = copy_value(r, i, 2),
+            .call = copy_value(r, i, 3),
+            .retry_delay_us = strtoull(PQgetvalue(r, i, 4), NULL, 10),
+            .retry_cap_us = strtoull(PQgetvalue(r, i, 5), NULL, 10),
+        };
+    if (list.items)
+        c->settings.on_list(&list, c->settings.userdata);
+    free(list.items);
+}
+
+static bool wait_for_turn(struct tl__control *c)
+{
+    uv_mutex_lock(&c->lock);
+    if (!c->is_stopping && !c->is_woken)
+        uv_cond_timedwait(&c->changed, &c->lock, LOOK_INTERVAL_US * 1000);
+    c->is_woken = false;
+    bool is_stopping = c->is_stopping;
+    uv_mutex_unlock(&c->lock);
+    return !is_stopping;
+}
+
+static void run(void *userdata)
+{
+    struct tl__control *c = userdata;
+
+    do {
+        if (!c->client && !connect_once(c))
+            continue;
+        look(c);
+        lead(c);
+        if (PQstatus(tl_client_pgconn(c->client)) != CONNECTION_OK)
+            disconnect(c);
+    } while (wait_for_turn(c));
+    disconnect(c); /* gives up the leadership with the session */
+}
+
+/* --------------------------------------------------------------------------------------- thread */
+
+struct tl__control *tl__control_start(const struct tl__control_settings *settings)
+{
+    struct tl__control *c = calloc(1, sizeof *c);
+
+    if (!c)
+        return NULL;
+    c->settings = *settings;
+    uv_mutex_init(&c->lock);
+    uv_cond_init(&c->changed);
+    if (uv_thread_create(&c->thread, run, c) == 0)
+        return c;
+    uv_cond_destroy(&c->changed);
+    uv_mutex_destroy(&c->lock);
+    free(c);
+    return NULL;
+}
+
+void tl__control_wake(struct tl__control *c)
+{
+    uv_mutex_lock(&c->lock);
+    c->is_woken = true;
+    uv_cond_signal(&c->changed);
+    uv_mutex_unlock(&c->lock);
+}
+
+struct tl__control *tl__control_stop(struct tl__control *c)
+{
+    if (!c)
+        return NULL;
+    uv_mutex_lock(&c->lock);
+    c->is_stopping = true;
+    uv_cond_signal(&c->changed);
+    if (c->client)
+        tl_client_cancel(c->client);
+    uv_mutex_unlock(&c->lock);
+    uv_thread_join(&c->thread);
+    uv_cond_destroy(&c->changed);
+    uv_mutex_destroy(&c->lock);
+    free(c);
+    return NULL;
+}

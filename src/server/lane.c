@@ -1,0 +1,557 @@
+/*
+ * lane.c: see lane.h. The worker decides what is delivered when; this file hands it to sinks and
+ * gives their results back.
+ */
+#include "lane.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "str.h"
+
+enum { MAX_KINDS = 4, WORKER_CONCURRENCY = 1000 };
+
+/* A subscription with an open target. Freed when it is retired and nothing is in flight. */
+struct served {
+    struct served *next;
+    struct tl__lane *lane;
+    struct tl__subscription what;
+    const struct tl__sink_kind *kind;
+    struct tl__sink *sink;
+    const char *problem; /* why it is not served; static text */
+    uint32_t in_flight;
+    bool is_seen, is_retired, is_broken;
+};
+
+struct delivery {
+    struct tl__sink_delivery view; /* first: done() gets its address */
+    struct served *served;
+    tl_delivery *delivery;
+    char *body;
+    tl_verdict verdict;
+    bool is_in_handler, is_done;
+};
+
+struct tl__lane {
+    struct tl__lane_settings settings;
+    uv_loop_t *loop;
+    tl_client *client;
+    tl_worker *worker;
+    struct tl__sink_env envs[MAX_KINDS]; /* one for each kind: the same but for .shared */
+    struct served *served, *retired;
+    uv_poll_t worker_poll, timer_poll;
+    uv_async_t async;
+    int timer_fd;
+    uv_mutex_t lock; /* of the two below */
+    struct tl__subscription_list *posted;
+    atomic_bool is_stop_posted, is_abort_posted;
+    bool is_ready, is_stopping, is_aborting, has_ended;
+};
+
+static void step(struct tl__lane *lane);
+
+/* ------------------------------------------------------------------------------------ deadlines */
+
+/* Microseconds matter (the sentinel naps for 200 of them) and libuv's timers have milliseconds. */
+static void arm_timer(struct tl__lane *lane, uint64_t at_us)
+{
+    struct itimerspec when = {0};
+
+    if (at_us != UINT64_MAX) {
+        when.it_value.tv_sec = (time_t)(at_us / 1000000);
+        when.it_value.tv_nsec = (long)(at_us % 1000000 * 1000);
+        if (at_us == 0)
+            when.it_value.tv_nsec = 1; /* zero would disarm */
+    }
+    timerfd_settime(lane->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void kick(struct tl__lane *lane)
+{
+    if (!lane->has_ended)
+        arm_timer(lane, 0);
+}
+
+/* ----------------------------------------------------------------------------------- deliveries */
+
+static void served_free(struct served *s)
+{
+    if (s->sink)
+        s->kind->close(s->sink);
+    free(s->what.name);
+    free(s->what.target);
+    free(s->what.call);
+    free(s);
+}
+
+static void unlink_served(struct served **list, struct served *s)
+{
+    while (*list && *list != s)
+        list = &(*list)->next;
+    if (*list)
+        *list = s->next;
+}
+
+static void maybe_free(struct served *s)
+{
+    if (!s->is_retired || s->in_flight > 0)
+        return;
+    unlink_served(&s->lane->retired, s);
+    served_free(s);
+}
+
+static tl_verdict verdict_of(enum tl__sink_word word)
+{
+    return word == TL__SINK_DELIVERED ? TL_DONE : word == TL__SINK_REJECT ? TL_FAIL : TL_RETRY;
+}
+
+static void log_result(const struct delivery *d, const struct tl__sink_result *result)
+{
+    bool is_fine = result->word == TL__SINK_DELIVERED;
+    const char *const words[] = {"delivered", "retry", "rejected", "fatal"};
+
+    tl__log_event(is_fine ? TL_LOG_DEBUG : TL_LOG_WARN, is_fine ? "delivered" : "delivery_failed",
+                  "subscription", d->view.subscription, "delivery", d->view.id, "type",
+                  d->view.type, "attempt", TL_NUMBER(d->view.attempt), "result",
+                  words[result->word], "reason",
+                  is_fine           ? NULL
+                  : result->summary ? result->summary
+                                    : result->error,
+                  NULL);
+}
+
+static void delivery_free(struct delivery *d)
+{
+    struct served *s = d->served;
+
+    tl_free(d->body);
+    free(d);
+    s->in_flight--;
+    maybe_free(s);
+}
+
+static void on_done(struct tl__sink_delivery *view, const struct tl__sink_result *result)
+{
+    struct delivery *d = (struct delivery *)view;
+    struct tl__lane *lane = d->served->lane;
+
+    if (lane->is_aborting) { /* nobody waits for it: the lease runs out */
+        delivery_free(d);
+        return;
+    }
+    log_result(d, result);
+    if (result->word == TL__SINK_FATAL)
+        d->served->is_broken = true;
+    if (result->error)
+        tl_delivery_set_error(d->delivery, result->error);
+    if (result->retry_after_us)
+        tl_delivery_set_retry_after(d->delivery, result->retry_after_us);
+    d->verdict = verdict_of(result->word);
+    d->is_done = true;
+    if (d->is_in_handler)
+        return;
+    tl_delivery *delivery = d->delivery;
+    tl_verdict verdict = d->verdict;
+    delivery_free(d);
+    tl_delivery_complete(delivery, verdict);
+    kick(lane);
+}
+
+static uint64_t backoff_us(const struct tl__subscription *what, uint32_t attempt)
+{
+    uint64_t delay = what->retry_delay_us;
+
+    for (uint32_t i = 1; i < attempt && delay < what->retry_cap_us; i++)
+        delay *= 2;
+    return delay < what->retry_cap_us ? delay : what->retry_cap_us;
+}
+
+static tl_verdict handle(tl_delivery *delivery, void *userdata)
+{
+    struct served *s = userdata;
+    const tl_event *event = tl_delivery_event(delivery);
+    struct delivery *d = calloc(1, sizeof *d);
+    size_t len = 0;
+    char *body = d ? tl_event_to_json(event, &len) : NULL;
+
+    if (!body) {
+        free(d);
+        tl_delivery_set_error(delivery, "out of memory");
+        return TL_RETRY;
+    }
+    *d = (struct delivery){
+        .view = {.id = tl_delivery_id(delivery),
+                 .subscription = s->what.name,
+                 .event_id = tl_event_id(event),
+                 .type = tl_event_type(event),
+                 .attempt = tl_delivery_attempt(delivery),
+                 .body = body,
+                 .body_len = len,
+                 .backoff_us = backoff_us(&s->what, tl_delivery_attempt(delivery)),
+                 .tx = tl_delivery_tx(delivery),
+                 .done = on_done},
+        .served = s,
+        .delivery = delivery,
+        .body = body,
+        .is_in_handler = true,
+    };
+    s->in_flight++;
+    s->kind->deliver(s->sink, &d->view);
+    if (!d->is_done) {
+        d->is_in_handler = false;
+        return TL_PENDING;
+    }
+    tl_verdict verdict = d->verdict;
+    delivery_free(d);
+    return verdict;
+}
+
+/* ---------------------------------------------------------------------------- what is served now */
+
+static const struct tl__sink_kind *kind_of(const struct tl__sink_kind *const *kinds,
+                                           const char *target, size_t *ret_index)
+{
+    for (size_t i = 0; kinds[i]; i++)
+        for (const char *const *prefix = kinds[i]->prefixes; *prefix; prefix++)
+            if (strncmp(target, *prefix, strlen(*prefix)) == 0) {
+                *ret_index = i;
+                return kinds[i];
+            }
+    return NULL;
+}
+
+bool tl__lane_serves(const struct tl__sink_kind *const *kinds, const char *target)
+{
+    size_t ignored;
+
+    return kind_of(kinds, target, &ignored) != NULL;
+}
+
+static void retire(struct served *s)
+{
+    unlink_served(&s->lane->served, s);
+    s->next = s->lane->retired;
+    s->lane->retired = s;
+    s->is_retired = true;
+    maybe_free(s);
+}
+
+static void forget(struct served *s, const char *why)
+{
+    struct tl__lane *lane = s->lane;
+
+    if (s->sink) {
+        tl_status status = tl_worker_forget(lane->worker, s->what.name);
+        if (status < 0 && status != TL_E_NOTFOUND)
+            tl__log_error(TL_LOG_WARN, "forget_failed", status, tl_worker_error(lane->worker));
+        tl__log_event(TL_LOG_INFO, "unserved", "subscription", s->what.name, "reason", why, NULL);
+    }
+    retire(s);
+}
+
+static bool is_same(const struct tl__subscription *a, const struct tl__subscription *b)
+{
+    return a->id == b->id && strcmp(a->target, b->target) == 0 && tl__str_equal(a->call, b->call) &&
+           a->retry_delay_us == b->retry_delay_us && a->retry_cap_us == b->retry_cap_us;
+}
+
+static void note_problem(struct served *s, const char *problem)
+{
+    if (!tl__str_equal(s->problem, problem))
+        tl__log_event(TL_LOG_WARN, "not_served", "subscription", s->what.name, "kind",
+                      s->kind->name, "reason", problem, NULL);
+    s->problem = problem;
+}
+
+/* Open the target and tell the worker; on failure s stays with its problem for the next list. */
+static void start_serving(struct served *s, size_t kind_index)
+{
+    struct tl__lane *lane = s->lane;
+    const struct tl__sink_env *env = &lane->envs[kind_index];
+    const char *problem = NULL;
+    struct tl__sink *sink = s->kind->open(env, s->what.target, s->what.call, &problem);
+
+    if (!sink) {
+        note_problem(s, problem);
+        return;
+    }
+    s->sink = sink;
+    tl_status status =
+        tl_worker_handle(lane->worker, s->what.name, handle, s,
+                         TL_HANDLE_OPTIONS(.transactional = s->kind->is_transactional,
+                                           .concurrency = lane->settings.options->concurrency));
+    if (status != TL_OK) {
+        if (status != TL_E_NOTFOUND) /* removed meanwhile */
+            tl__log_error(TL_LOG_WARN, "handle_failed", status, tl_worker_error(lane->worker));
+        s->sink = s->kind->close(sink);
+        return;
+    }
+    s->problem = NULL;
+    tl__log_event(TL_LOG_INFO, "served", "subscription", s->what.name, "kind", s->kind->name, NULL);
+}
+
+static struct served *find(struct tl__lane *lane, const char *name)
+{
+    for (struct served *s = lane->served; s; s = s->next)
+        if (strcmp(s->what.name, name) == 0)
+            return s;
+    return NULL;
+}
+
+static struct served *add(struct tl__lane *lane, struct tl__subscription *take,
+                          const struct tl__sink_kind *kind)
+{
+    struct served *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return NULL;
+    *s = (struct served){.next = lane->served, .lane = lane, .what = *take, .kind = kind};
+    *take = (struct tl__subscription){0};
+    lane->served = s;
+    return s;
+}
+
+static void take_list(struct tl__lane *lane, struct tl__subscription_list *list)
+{
+    for (struct served *s = lane->served; s; s = s->next)
+        s->is_seen = false;
+    for (size_t i = 0; i < list->count; i++) {
+        struct tl__subscription *item = &list->items[i];
+        size_t index;
+        const struct tl__sink_kind *kind = kind_of(lane->settings.kinds, item->target, &index);
+        struct served *s = kind ? find(lane, item->name) : NULL;
+        if (!kind)
+            continue;
+        struct served *old = s && !is_same(&s->what, item) ? s : NULL;
+        if (!s || old)
+            s = add(lane, item, kind);
+        if (!s)
+            continue;
+        s->is_seen = true;
+        if (old && old->what.id != s->what.id) { /* another one of the same name */
+            forget(old, "replaced");
+            old = NULL;
+        }
+        if (!s->sink)
+            start_serving(s, index);
+        if (old && s->sink)
+            retire(old); /* the worker has the new handler now */
+        else if (old)
+            forget(old, "changed");
+    }
+    for (struct served *s = lane->served, *next; s; s = next) {
+        next = s->next;
+        if (!s->is_seen)
+            forget(s, "removed");
+    }
+}
+
+/* ----------------------------------------------------------------------------------------- loop */
+
+static void end(struct tl__lane *lane, tl_status status)
+{
+    if (lane->has_ended)
+        return;
+    lane->has_ended = true;
+    uv_poll_stop(&lane->worker_poll);
+    arm_timer(lane, UINT64_MAX);
+    lane->settings.on_end(status, lane->settings.userdata);
+}
+
+static void abort_now(struct tl__lane *lane)
+{
+    lane->is_aborting = true;
+    for (size_t i = 0; lane->settings.kinds[i]; i++)
+        if (lane->settings.kinds[i]->abort)
+            lane->settings.kinds[i]->abort(&lane->envs[i]);
+    end(lane, TL_E_CANCELLED);
+}
+
+static void drop_broken(struct tl__lane *lane)
+{
+    for (struct served *s = lane->served, *next; s; s = next) {
+        next = s->next;
+        if (s->is_broken)
+            forget(s, "target is broken");
+    }
+}
+
+static void step(struct tl__lane *lane)
+{
+    if (lane->has_ended)
+        return;
+    tl_status status = tl_worker_process(lane->worker);
+    if (status == TL_NOTHING) {
+        end(lane, TL_OK);
+    } else if (status < 0) {
+        tl__log_error(TL_LOG_ERROR, "worker_failed", status, tl_worker_error(lane->worker));
+        end(lane, status);
+    } else {
+        drop_broken(lane);
+        arm_timer(lane, tl_worker_deadline_us(lane->worker));
+    }
+}
+
+static void on_worker_ready(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    step(poll->data);
+}
+
+static void on_deadline(uv_poll_t *poll, int status, int events)
+{
+    struct tl__lane *lane = poll->data;
+    uint64_t count;
+
+    (void)status;
+    (void)events;
+    if (read(lane->timer_fd, &count, sizeof count) == (ssize_t)sizeof count)
+        step(lane);
+}
+
+static void on_async(uv_async_t *async)
+{
+    struct tl__lane *lane = async->data;
+
+    uv_mutex_lock(&lane->lock);
+    struct tl__subscription_list *list = lane->posted;
+    lane->posted = NULL;
+    uv_mutex_unlock(&lane->lock);
+    if (lane->is_abort_posted && !lane->has_ended) {
+        abort_now(lane);
+    } else if (lane->is_stop_posted && !lane->is_stopping && !lane->has_ended) {
+        lane->is_stopping = true;
+        tl_worker_stop(lane->worker);
+        kick(lane);
+    } else if (list && !lane->is_stopping && !lane->has_ended) {
+        take_list(lane, list);
+        if (!lane->is_ready)
+            lane->settings.on_ready(lane->settings.userdata);
+        lane->is_ready = true;
+        kick(lane);
+    }
+    tl__subscription_list_free(list);
+}
+
+void tl__lane_post_list(struct tl__lane *lane, struct tl__subscription_list *list)
+{
+    uv_mutex_lock(&lane->lock);
+    struct tl__subscription_list *old = lane->posted;
+    lane->posted = list;
+    uv_mutex_unlock(&lane->lock);
+    tl__subscription_list_free(old);
+    uv_async_send(&lane->async);
+}
+
+void tl__lane_post_stop(struct tl__lane *lane)
+{
+    lane->is_stop_posted = true;
+    uv_async_send(&lane->async);
+}
+
+void tl__lane_post_abort(struct tl__lane *lane)
+{
+    lane->is_abort_posted = true;
+    uv_async_send(&lane->async);
+}
+
+/* --------------------------------------------------------------------------------- open, close */
+
+static tl_status connect_worker(struct tl__lane *lane)
+{
+    const struct tl__serve_options *options = lane->settings.options;
+    tl_status status = tl_client_open(options->conninfo, &options->client, &lane->client);
+
+    if (status == TL_OK)
+        status = tl_worker_new(lane->client, "serve", NULL,
+                               TL_WORKER_OPTIONS(.concurrency = WORKER_CONCURRENCY,
+                                                 .stop_timeout_us = options->stop_timeout_us),
+                               &lane->worker);
+    if (status != TL_OK)
+        tl__log_error(TL_LOG_ERROR, "start_failed", status,
+                      lane->client ? tl_client_error(lane->client) : NULL);
+    return status;
+}
+
+static bool watch(struct tl__lane *lane)
+{
+    uv_loop_t *loop = lane->loop;
+
+    uv_mutex_init(&lane->lock);
+    uv_async_init(loop, &lane->async, on_async);
+    lane->async.data = lane;
+    lane->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (lane->timer_fd < 0 || uv_poll_init(loop, &lane->timer_poll, lane->timer_fd) != 0 ||
+        uv_poll_init(loop, &lane->worker_poll, tl_worker_fd(lane->worker)) != 0)
+        return false;
+    lane->timer_poll.data = lane->worker_poll.data = lane;
+    return uv_poll_start(&lane->timer_poll, UV_READABLE, on_deadline) == 0 &&
+           uv_poll_start(&lane->worker_poll, UV_READABLE, on_worker_ready) == 0;
+}
+
+tl_status tl__lane_open(const struct tl__lane_settings *settings, uv_loop_t *loop,
+                        struct tl__lane **ret)
+{
+    struct tl__lane *lane = calloc(1, sizeof *lane);
+
+    if (!lane)
+        return TL_E_NOMEM;
+    lane->settings = *settings;
+    lane->loop = loop;
+    tl_status status = connect_worker(lane);
+    if (status != TL_OK) {
+        tl_client_close(lane->client);
+        free(lane);
+        return status;
+    }
+    if (!watch(lane)) { /* out of file descriptors: the program ends, nothing to take back */
+        tl__log_event(TL_LOG_ERROR, "start_failed", "message", "cannot watch the connection", NULL);
+        return TL_E_LIMIT;
+    }
+    for (size_t i = 0; settings->kinds[i]; i++) {
+        lane->envs[i] = (struct tl__sink_env){
+            .loop = loop,
+            .guard = settings->guard,
+            .webhook_timeout_us = settings->options->webhook_timeout_us,
+            .exec_timeout_us = settings->options->exec_timeout_us,
+            .allow_exec = settings->options->allow_exec,
+        };
+        if (settings->kinds[i]->start)
+            lane->envs[i].shared = settings->kinds[i]->start(&lane->envs[i]);
+    }
+    kick(lane);
+    *ret = lane;
+    return TL_OK;
+}
+
+void tl__lane_close(struct tl__lane *lane)
+{
+    lane->has_ended = true;
+    uv_close((uv_handle_t *)&lane->worker_poll, NULL);
+    uv_close((uv_handle_t *)&lane->timer_poll, NULL);
+    uv_close((uv_handle_t *)&lane->async, NULL);
+    lane->worker = tl_worker_free(lane->worker);
+    lane->client = tl_client_close(lane->client);
+    while (lane->served)
+        retire(lane->served);
+    for (size_t i = 0; lane->settings.kinds[i]; i++)
+        if (lane->settings.kinds[i]->stop && lane->envs[i].shared && !lane->retired)
+            lane->envs[i].shared = lane->settings.kinds[i]->stop(lane->envs[i].shared);
+}
+
+struct tl__lane *tl__lane_free(struct tl__lane *lane)
+{
+    if (!lane)
+        return NULL;
+    close(lane->timer_fd);
+    tl__subscription_list_free(lane->posted);
+    uv_mutex_destroy(&lane->lock);
+    free(lane);
+    return NULL;
+}
