@@ -288,7 +288,7 @@ tl_status tl__embedded_run(const tl__embedded *e, const struct spawn *spawn,
     logged.log_fd = memfd_create("stderr", MFD_CLOEXEC);
     if (logged.log_fd < 0)
         return tl__embedded_fail(err, TL_E_SERVER, "could not make a file in memory: %m");
-    pid_t pid;
+    pid_t pid = 0;
     tl_status status = tl__embedded_spawn(e, &logged, &pid, err);
     if (status == TL_OK) {
         status = outcome(e, spawn->program, pid, err);
