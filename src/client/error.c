@@ -90,9 +90,7 @@ static const char *message_of_constraint(const char *constraint)
         {"event_size", "event is larger than the topic's max_event_bytes (data and metadata)"},
         {"event_metadata", "metadata is not a JSON object"},
         {"event_type", "type is not 1 to 255 bytes of dotted segments"},
-        {"event_key", "key is not 1 to 255 bytes"},
-        {"event_source", "source is not 1 to 255 bytes"},
-        {"event_tenant_id", "tenant_id is not 1 to 255 bytes"},
+        {"event_name", "source, key or tenant_id is not 1 to 255 bytes"},
     };
 
     for (size_t i = 0; constraint != NULL && i < sizeof list / sizeof list[0]; i++) {
@@ -109,7 +107,7 @@ static const char *message_without_value(const char *sqlstate)
         const char *sqlstate;
         const char *message;
     } list[] = {
-        {"22P02", "a value is not valid for its type (data, metadata or filter: invalid JSON)"},
+        {"22P02", "a value is not valid for its type"},
         {"22P05", "JSON with \\u0000 cannot be stored"},
         {"22021", "text is not valid UTF-8"},
         {"22030", "JSON object has a duplicate key"},
@@ -156,7 +154,7 @@ tl_status tl__error_from_result(struct tl_error *e, const PGresult *res, bool is
         tl__error_set_detail(e, detail);
     if (hint != NULL)
         tl__error_set_hint(e, "%s", hint);
-    if (status == TL_E_SCHEMA && hint == NULL)
+    if (status == TL_E_SCHEMA && strncmp(sqlstate, "TL", 2) != 0)
         tl__error_set_hint(e, "run \"trunkline migrate\"");
     if (status == TL_E_CONNECTION)
         e->is_outcome_unknown = is_outcome_unknown;

@@ -24,7 +24,7 @@ const char tl__migrate_settings[] = "SET LOCAL search_path = pg_catalog, pg_temp
 const char tl__migrate_lock[] =
     "SELECT pg_advisory_xact_lock(hashtext('trunkline.migrate.@extschema@'));";
 
-/* Every role that may use the schema may see its version: the check at open needs it. */
+/* grant_publish() and grant_consume() let roles read them: the check at open needs it. */
 const char tl__migrate_bootstrap[] =
     "CREATE TABLE @extschema@.migrations (\n"
     "    number     integer PRIMARY KEY,\n"
@@ -52,8 +52,7 @@ const char tl__migrate_bootstrap[] =
     "COMMENT ON COLUMN @extschema@.installed.live_digest IS 'MD5 of the functions as the server "
     "prints them, to notice changes by hand.';\n"
     "COMMENT ON COLUMN @extschema@.installed.server_major IS 'Server version that printed them.';\n"
-    "COMMENT ON COLUMN @extschema@.installed.installed_at IS 'When.';\n"
-    "GRANT SELECT ON @extschema@.migrations, @extschema@.installed TO PUBLIC;\n";
+    "COMMENT ON COLUMN @extschema@.installed.installed_at IS 'When.';\n";
 
 const char tl__migrate_live_digest[] =
     "SELECT md5(coalesce(string_agg(pg_get_functiondef(p.oid), '' ORDER BY "

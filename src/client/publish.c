@@ -155,6 +155,8 @@ tl_status tl__publish_explain(tl_client *c, const char *topic, tl_status status)
     struct tl_error first = c->error;
     tl_status second;
 
+    if (strcmp(first.sqlstate, "22P02") == 0)
+        return tl__error_set(&c->error, status, "22P02", "data or metadata is not valid JSON");
     if (strcmp(first.sqlstate, "42P01") != 0 && strcmp(first.sqlstate, "23514") != 0)
         return status;
     if (status != TL_E_SCHEMA && status != TL_E_LIMIT)

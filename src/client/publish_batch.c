@@ -405,6 +405,7 @@ static tl_status send_pipeline(struct batch *b)
         if (status == TL_OK || strcmp(c->error.sqlstate, "26000") != 0)
             break;
         st->prepared_on = 0; /* the session was changed under us: prepare again, once */
+        tl__error_clear(&c->error);
         for (size_t i = 0; i < b->chunk_count; i++) {
             PQclear(b->results[i]);
             b->results[i] = NULL;

@@ -3,9 +3,8 @@
 
 static const char horizon_sql[] = "SELECT @extschema@.horizon($1)";
 
-static const char read_sql[] =
-    "SELECT " TL__EVENT_LIST " FROM @extschema@.read(topic => $1, after => $2, max_events => $3, "
-    "pattern => $4, tenant_id => $5)";
+static const char read_sql[] = "SELECT " TL__EVENT_LIST " FROM @extschema@.read(topic => $1, "
+                               "after => $2, max_events => $3, pattern => $4, tenant => $5)";
 
 static tl_status get_horizon(tl_client *c, const char *topic, int64_t *ret)
 {
