@@ -9,10 +9,10 @@ BEGIN
         PERFORM @extschema@.fail('TL005', 'durability is not logged or unlogged', '{"field": "durability"}');
     ELSIF coalesce(rotation NOT IN ('none', 'hour', 'day', 'month'), true) THEN
         PERFORM @extschema@.fail('TL005', 'rotation is not none, hour, day or month', '{"field": "rotation"}');
-    ELSIF retention <= interval '0' THEN
-        PERFORM @extschema@.fail('TL005', 'retention is not positive', '{"field": "retention"}');
-    ELSIF dedup_window <= interval '0' THEN
-        PERFORM @extschema@.fail('TL005', 'dedup_window is not positive', '{"field": "dedup_window"}');
+    ELSIF retention NOT BETWEEN interval '1 us' AND interval '1000 years' THEN
+        PERFORM @extschema@.fail('TL005', 'retention is not positive and at most 1000 years', '{"field": "retention"}');
+    ELSIF dedup_window NOT BETWEEN interval '1 us' AND interval '1000 years' THEN
+        PERFORM @extschema@.fail('TL005', 'dedup_window is not positive and at most 1000 years', '{"field": "dedup_window"}');
     ELSIF coalesce(max_event_bytes NOT BETWEEN 1024 AND 268435456, true) THEN
         PERFORM @extschema@.fail('TL005', 'max_event_bytes is not 1024 to 268435456', '{"field": "max_event_bytes", "limit": 268435456}');
     END IF;

@@ -17,10 +17,14 @@ DECLARE
     topic    text;
     i        integer;
 BEGIN
+    PERFORM @extschema@.check_lease(lease);
+    IF cardinality(subscriptions) <> cardinality(capacity) THEN
+        PERFORM @extschema@.fail('TL005', 'capacity has another length than subscriptions', '{"field": "capacity"}');
+    END IF;
     SELECT array_agg(t.topic_id ORDER BY t.topic_id), array_agg(t.name ORDER BY t.topic_id) INTO numbers, names
       FROM @extschema@.topics t;
     horizons := @extschema@.register_horizons(
-        ARRAY(SELECT ('@extschema@.position_' || n)::regclass FROM unnest(names) WITH ORDINALITY u(n, o) ORDER BY o));
+        ARRAY(SELECT to_regclass('@extschema@.position_' || n) FROM unnest(names) WITH ORDINALITY u(n, o) ORDER BY o));
     -- header: whether anything became readable anywhere, and whether others are to be told
     RETURN QUERY SELECT 0::bigint, NULL::uuid,
         (SELECT count(*)::integer FROM pg_locks l
@@ -30,10 +34,11 @@ BEGIN
         (SELECT sum(h)::bigint FROM unnest(horizons) h),
         NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz;
     FOR n IN 1 .. coalesce(cardinality(subscriptions), 0) LOOP
-        CONTINUE WHEN capacity[n] < 1;
+        CONTINUE WHEN coalesce(capacity[n], 0) < 1;
         SELECT * INTO s FROM @extschema@.subscriptions x WHERE x.subscription_id = claim_many.subscriptions[n] AND x.active;
         CONTINUE WHEN NOT FOUND;
         i := array_position(numbers, s.topic_id);
+        CONTINUE WHEN horizons[i] IS NULL; -- topic made or dropped this moment
         topic := names[i];
         taken := @extschema@.take_lease(s, topic, NULL, least(capacity[n], 10000), lease, horizons[i],
             coalesce(claim_many.owner, current_setting('application_name')));

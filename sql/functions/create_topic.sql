@@ -7,6 +7,7 @@ CREATE OR REPLACE FUNCTION @extschema@.create_topic(
 DECLARE
     number   integer;
     target   text := 'topic_' || create_topic.name;
+    consumer text;
     position_sequence text := 'position_' || create_topic.name;
 BEGIN
     PERFORM @extschema@.check_topic(create_topic.name, create_topic.durability, create_topic.rotation,
@@ -33,6 +34,13 @@ BEGIN
     EXECUTE format('CREATE SEQUENCE @extschema@.%I AS bigint MINVALUE 0 START 0 CACHE 1 OWNED BY @extschema@.%I."position"',
         position_sequence, target);
     PERFORM nextval(('@extschema@.' || position_sequence)::regclass);
+    -- who claims reads the register of all topics: as grant_consume() did for those that there were
+    FOR consumer IN
+        SELECT DISTINCT a.grantee::regrole::text FROM pg_class c, aclexplode(c.relacl) a
+         WHERE c.oid = '@extschema@.cursors'::regclass AND a.privilege_type = 'UPDATE' AND a.grantee NOT IN (0, c.relowner)
+    LOOP
+        EXECUTE format('GRANT SELECT ON SEQUENCE @extschema@.%I TO %s', position_sequence, consumer);
+    END LOOP;
     EXECUTE format('ALTER TABLE @extschema@.%1$I
             ALTER topic_id SET DEFAULT %2$s,
             ALTER "position" SET DEFAULT @extschema@.next_position(%3$L::regclass),

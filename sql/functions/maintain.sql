@@ -1,27 +1,39 @@
 -- Everything that time asks for, in steps that never wait: a step that cannot have its lock within
--- 50 ms is reported and left to the next run. Run it as the owner of the schema.
+-- 50 ms is reported and left to the next run, and a topic that fails does not stop the others.
+-- Run it as the owner of the schema.
 CREATE OR REPLACE FUNCTION @extschema@.maintain() RETURNS TABLE (action text, object text, detail text)
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
     SET lock_timeout = '50ms' AS $$
 DECLARE
-    t @extschema@.topics;
+    step record;
+    done record;
 BEGIN
     -- one at a time; the leader of the daemons holds another lock all the time, this is for callers by hand
     IF NOT pg_try_advisory_xact_lock(@extschema@.lock_class(), 4) THEN
         RETURN QUERY SELECT 'skipped', 'maintain', 'another session is at it';
         RETURN;
     END IF;
-    FOR t IN SELECT * FROM @extschema@.topics ORDER BY topic_id LOOP
+    FOR step IN SELECT t, t.name, retires FROM @extschema@.topics t, (VALUES (false), (true)) v(retires)
+                 ORDER BY retires, t.topic_id
+    LOOP
         BEGIN
-            RETURN QUERY SELECT m.action, t.name, m.detail FROM @extschema@.maintain_topic(t) m;
-        EXCEPTION WHEN lock_not_available OR deadlock_detected OR query_canceled THEN
-            IF SQLSTATE = '57014' THEN
-                RAISE;
+            IF step.retires THEN
+                SELECT * INTO done FROM @extschema@.retire_leaf(step.t);
+                RETURN QUERY SELECT done.action, step.name, done.detail WHERE done.action IS NOT NULL;
+                EXIT WHEN done.action = 'dropped'; -- its topic is locked now
+            ELSE
+                RETURN QUERY SELECT m.action, step.name, m.detail FROM @extschema@.maintain_topic(step.t) m;
             END IF;
-            RETURN QUERY SELECT 'skipped', t.name, SQLERRM;
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected THEN
+                RETURN QUERY SELECT 'skipped', step.name, SQLERRM;
+            WHEN insufficient_privilege OR SQLSTATE 'TL005' THEN
+                RAISE;
+            WHEN OTHERS THEN
+                RETURN QUERY SELECT 'failed', step.name, SQLSTATE || ': ' || SQLERRM;
         END;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.maintain() IS
-    'Make leaves ahead, rotate, drop leaves past retention, forget old dedup ids, notice emptied unlogged topics. Returns what was done, held or skipped; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';
+    'Make leaves ahead, rotate, forget old dedup ids, notice emptied unlogged topics, drop leaves past retention (one a call). Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';

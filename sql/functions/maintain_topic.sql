@@ -7,9 +7,6 @@ DECLARE
     last_pos bigint := pg_sequence_last_value(seq);
     current  bigint := last_pos >> 30;
     opened   timestamptz;
-    newest   timestamptz;
-    oldest   bigint;
-    low      record;
     n        bigint;
 BEGIN
     IF t.durability = 'unlogged' AND NOT EXISTS (SELECT FROM @extschema@.unlogged_marks m WHERE m.topic_id = t.topic_id) THEN
@@ -44,25 +41,6 @@ BEGIN
         END IF;
     END LOOP;
 
-    IF t.retention IS NOT NULL THEN
-        SELECT min(l.leaf) INTO oldest FROM @extschema@.leaves l WHERE l.topic_id = t.topic_id;
-        IF oldest < least(current, h >> 30) THEN
-            EXECUTE format('SELECT e.created_at FROM @extschema@.%I e ORDER BY e."position" DESC LIMIT 1', format('leaf_%s_%s', t.name, oldest))
-                INTO newest;
-            low := @extschema@.low_water(t.topic_id);
-            IF newest IS NULL OR newest < clock_timestamp() - t.retention THEN
-                IF low.low < ((oldest + 1) << 30) - 1 AND newest IS NOT NULL THEN
-                    RETURN QUERY SELECT 'held', format('leaf %s is past retention, subscription "%s" still needs position %s', oldest, low.held_by, low.low + 1);
-                ELSE
-                    EXECUTE format('ALTER TABLE @extschema@.%I DETACH PARTITION @extschema@.%I', 'topic_' || t.name, format('leaf_%s_%s', t.name, oldest));
-                    EXECUTE format('DROP TABLE @extschema@.%I', format('leaf_%s_%s', t.name, oldest));
-                    DELETE FROM @extschema@.leaves l WHERE l.topic_id = t.topic_id AND l.leaf = oldest;
-                    RETURN QUERY SELECT 'dropped', format('leaf %s, newest event of %s', oldest, newest);
-                END IF;
-            END IF;
-        END IF;
-    END IF;
-
     IF t.dedup_window IS NOT NULL THEN
         DELETE FROM @extschema@.dedup d WHERE d.topic_id = t.topic_id AND d.id IN (
             SELECT x.id FROM @extschema@.dedup x
@@ -74,4 +52,4 @@ BEGIN
         END IF;
     END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.maintain_topic(@extschema@.topics) IS 'Internal: maintain() for one topic.';
+COMMENT ON FUNCTION @extschema@.maintain_topic(@extschema@.topics) IS 'Internal: maintain() for one topic, but for dropping leaves.';

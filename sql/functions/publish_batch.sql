@@ -3,43 +3,45 @@ CREATE OR REPLACE FUNCTION @extschema@.publish_batch(events jsonb, topic text DE
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    bad record;
-    e   record;
+    fields text[] := ARRAY['type', 'data', 'id', 'key', 'tenant_id', 'source', 'metadata', 'expires_at'];
+    e      record;
+    field  text;
+    detail text;
+    advice text;
 BEGIN
     PERFORM @extschema@.topic_id_of(publish_batch.topic);
     IF coalesce(jsonb_typeof(events) <> 'array' OR jsonb_array_length(events) = 0, true) THEN
         PERFORM @extschema@.fail('TL005', 'events is not a JSON array of at least one event', '{"field": "events"}');
     END IF;
-    SELECT * INTO bad FROM (
-        SELECT a.i - 1 AS index, a.element, CASE
-                WHEN jsonb_typeof(a.element) <> 'object' THEN 'is not an object'
-                WHEN a.element - ARRAY['type', 'data', 'id', 'key', 'tenant_id', 'source', 'metadata', 'expires_at'] <> '{}'
-                THEN 'has an unknown field "' || (SELECT left(min(k), 60) FROM jsonb_object_keys(
-                        a.element - ARRAY['type', 'data', 'id', 'key', 'tenant_id', 'source', 'metadata', 'expires_at']) k) || '"'
-                WHEN EXISTS (SELECT FROM unnest(ARRAY['type', 'id', 'key', 'tenant_id', 'source', 'expires_at']) f
-                              WHERE jsonb_typeof(a.element -> f) NOT IN ('string', 'null'))
-                THEN 'has a field that is not a string'
-                WHEN a.element ->> 'id' !~* '^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$' THEN 'has an id that is no uuid'
-            END AS problem
-          FROM jsonb_array_elements(events) WITH ORDINALITY a(element, i)) checked
-     WHERE checked.problem IS NOT NULL ORDER BY checked.index LIMIT 1;
-    IF FOUND THEN
-        PERFORM @extschema@.fail('TL005', format('event %s of the batch %s', bad.index, bad.problem),
-            jsonb_build_object('field', 'events', 'index', bad.index));
-    END IF;
-    FOR e IN SELECT a.i - 1 AS index, r.*
-               FROM jsonb_array_elements(events) WITH ORDINALITY a(element, i),
-                    jsonb_to_record(a.element) AS r(type text, data jsonb, id uuid, key text, tenant_id text,
-                        source text, metadata jsonb, expires_at timestamptz) ORDER BY a.i
-    LOOP
-        BEGIN
-            PERFORM @extschema@.check_event(publish_batch.topic, e.type, e.data, e.key, e.tenant_id, e.source,
-                nullif(e.metadata, 'null'));
-        EXCEPTION WHEN SQLSTATE 'TL005' OR SQLSTATE 'TL007' THEN
+    BEGIN
+        FOR e IN SELECT a.i - 1 AS index, a.element AS x FROM jsonb_array_elements(events) WITH ORDINALITY a(element, i) ORDER BY a.i LOOP
+            field := 'events';
+            IF jsonb_typeof(e.x) <> 'object' THEN
+                PERFORM @extschema@.fail('TL005', 'not an object', '{"field": "events"}');
+            END IF;
+            SELECT k INTO field FROM jsonb_object_keys(e.x) k
+             WHERE k <> ALL (fields) OR k NOT IN ('data', 'metadata') AND jsonb_typeof(e.x -> k) NOT IN ('string', 'null')
+             ORDER BY k LIMIT 1;
+            IF FOUND THEN
+                PERFORM @extschema@.fail('TL005', CASE WHEN field = ANY (fields) THEN field || ' is not a string'
+                        ELSE format('unknown field "%s"', left(field, 60)) END, jsonb_build_object('field', left(field, 60)));
+            END IF;
+            field := 'id';
+            PERFORM (e.x ->> 'id')::uuid;
+            field := 'expires_at';
+            PERFORM (e.x ->> 'expires_at')::timestamptz;
+            PERFORM @extschema@.check_event(publish_batch.topic, e.x ->> 'type', e.x -> 'data', e.x ->> 'key', e.x ->> 'tenant_id',
+                e.x ->> 'source', nullif(e.x -> 'metadata', 'null'));
+        END LOOP;
+    EXCEPTION
+        WHEN SQLSTATE 'TL005' OR SQLSTATE 'TL007' THEN
+            GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
             PERFORM @extschema@.fail(SQLSTATE, format('event %s of the batch: %s', e.index, SQLERRM),
-                jsonb_build_object('field', 'events', 'index', e.index));
-        END;
-    END LOOP;
+                detail::jsonb || jsonb_build_object('index', e.index), advice);
+        WHEN data_exception THEN
+            PERFORM @extschema@.fail('TL005', format('event %s of the batch: %s', e.index, SQLERRM),
+                jsonb_build_object('field', field, 'index', e.index));
+    END;
     IF jsonb_path_exists(events, '$[*].id ? (@ != null)') THEN
         RETURN QUERY
             SELECT p.id, p."position", p.deduplicated

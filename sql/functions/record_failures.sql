@@ -8,10 +8,12 @@ DECLARE
     attempt  integer;
     history  jsonb;
     is_mine  boolean;
+    is_there boolean;
+    previous bigint;
 BEGIN
     IF jsonb_typeof(failures) <> 'array' OR jsonb_path_exists(failures,
-        '$[*] ? (@.type() != "object" || !(exists(@.position)) || @.position.type() != "number"
-                 || exists(@.retry_after_us ? (@.type() != "number"))
+        '$[*] ? (@.type() != "object" || !(exists(@.position)) || @.position.type() != "number" || @.position != @.position.floor()
+                 || exists(@.retry_after_us ? (@.type() != "number" || @ != @.floor() || @ < 0))
                  || exists(@.verdict ? (@ != "retry" && @ != "fail" && @ != "skip")))', silent => true)
     THEN
         PERFORM @extschema@.fail('TL005', 'failures is not an array of objects with position, error, verdict (retry, fail or skip), retry_after_us',
@@ -24,15 +26,20 @@ BEGIN
         SELECT * INTO r FROM @extschema@.retries x WHERE x.token = l.token AND x."position" = f."position";
         is_mine := FOUND;
         attempt := CASE WHEN is_mine THEN r.attempt ELSE l.attempt END;
+        is_there := is_mine;
         IF NOT is_mine AND f."position" > l.after AND f."position" <= l.upto THEN
-            EXECUTE format('SELECT true FROM (%s) q', @extschema@.range_query(topic, 'e."position"', '')) INTO is_mine
+            EXECUTE format('SELECT EXISTS (%s), EXISTS (SELECT FROM @extschema@.%I e WHERE e."position" = $2)',
+                    @extschema@.range_query(topic, '1', ''), 'topic_' || topic)
+                INTO is_mine, is_there
                 USING f."position" - 1, f."position", @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path;
         END IF;
-        IF is_mine IS NOT TRUE OR f."position" > upto THEN
-            PERFORM @extschema@.fail('TL005', format('position %s is not among the events to settle', f."position"),
+        IF NOT is_there OR f."position" > upto OR f."position" = previous THEN
+            PERFORM @extschema@.fail('TL005', format('position %s is not among the events to settle, or twice', f."position"),
                 jsonb_build_object('field', 'failures', 'position', f."position"));
         END IF;
-        CONTINUE WHEN f.verdict = 'skip';
+        previous := f."position";
+        -- not is_mine: the subscription has changed since the claim and does not want it any more
+        CONTINUE WHEN f.verdict = 'skip' OR NOT is_mine;
         history := CASE WHEN jsonb_array_length(coalesce(r.errors, '[]')) >= 20 THEN r.errors - 0 ELSE coalesce(r.errors, '[]') END
             || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', clock_timestamp(), 'error', left(f.error, 2000)));
         IF f.verdict = 'fail' OR attempt >= s.max_attempts THEN

@@ -4,8 +4,7 @@ CREATE OR REPLACE FUNCTION @extschema@.set_topic(
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    old    @extschema@.topics;
-    leaf   bigint;
+    old @extschema@.topics;
 BEGIN
     PERFORM @extschema@.check_topic(set_topic.name, 'logged', set_topic.rotation, set_topic.retention,
         set_topic.max_event_bytes, set_topic.dedup_window);

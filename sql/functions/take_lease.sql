@@ -100,6 +100,12 @@ BEGIN
     END LOOP;
 
     IF matched = 0 THEN
+        -- one that has expired but is being settled this moment: it may yet come back
+        IF s.ordering <> 'none' AND EXISTS (
+            SELECT FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id AND l.slot = cur.slot)
+        THEN
+            RETURN NULL;
+        END IF;
         new.attempt := 1;
         new.retries := @extschema@.take_retries(s, cur.slot, new.token,
             CASE WHEN cur.cursor >= h THEN room

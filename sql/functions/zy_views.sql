@@ -34,3 +34,36 @@ SELECT t.name AS topic, l.pid, coalesce(a.application_name, '(prepared transacti
   LEFT JOIN pg_stat_activity a ON a.pid = l.pid;
 COMMENT ON VIEW @extschema@.horizon_holders IS
     'Transactions that have published and not ended: the only ones that hold the safe horizon back. pid NULL: a prepared transaction, see pg_prepared_xacts. age and state of other roles need pg_read_all_stats.';
+
+COMMENT ON COLUMN @extschema@.subscription_status.topic IS 'Name of the topic.';
+COMMENT ON COLUMN @extschema@.subscription_status.cursor IS 'Last position handed out or passed over.';
+COMMENT ON COLUMN @extschema@.subscription_status.behind IS 'Positions not yet handed out: an upper bound of events.';
+COMMENT ON COLUMN @extschema@.subscription_status.leased IS 'Events in flight, retried ones among them.';
+COMMENT ON COLUMN @extschema@.subscription_status.retrying IS 'Events that failed and wait for another attempt.';
+COMMENT ON COLUMN @extschema@.subscription_status.dead IS 'Events given up, see dead_letters.';
+COMMENT ON COLUMN @extschema@.subscription_status.last_triggered_at IS 'When events were last handed out.';
+COMMENT ON COLUMN @extschema@.topic_status.topic IS 'Name of the topic.';
+COMMENT ON COLUMN @extschema@.topic_status.last_position IS 'Last position reserved; 0: none.';
+COMMENT ON COLUMN @extschema@.topic_status.leaves IS 'Leaves that exist, those ahead among them.';
+COMMENT ON COLUMN @extschema@.topic_status.bytes IS 'Size on disk with indexes.';
+COMMENT ON COLUMN @extschema@.horizon_holders.topic IS 'Name of the topic.';
+COMMENT ON COLUMN @extschema@.horizon_holders.pid IS 'Process; NULL: a prepared transaction.';
+COMMENT ON COLUMN @extschema@.horizon_holders.application_name IS 'As the session calls itself.';
+COMMENT ON COLUMN @extschema@.horizon_holders.state IS 'active, idle in transaction, ...';
+COMMENT ON COLUMN @extschema@.horizon_holders.age IS 'How long the transaction has been open.';
+COMMENT ON COLUMN @extschema@.horizon_holders.role IS 'Role of the session.';
+
+-- the other columns are those of a table and say the same
+DO $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT v.attrelid::regclass AS view, v.attname, col_description(t.attrelid, t.attnum) AS words
+               FROM pg_attribute v JOIN pg_attribute t ON t.attname = v.attname
+              WHERE (v.attrelid, t.attrelid) IN (('@extschema@.subscription_status'::regclass, '@extschema@.subscriptions'::regclass),
+                        ('@extschema@.topic_status'::regclass, '@extschema@.topics'::regclass))
+                AND v.attnum > 0 AND col_description(v.attrelid, v.attnum) IS NULL
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', c.view, c.attname, c.words);
+    END LOOP;
+END $$;

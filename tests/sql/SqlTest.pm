@@ -1,0 +1,169 @@
+# What the SQL tests share: a database of one's own and psql sessions that step in a fixed order.
+#
+# A session answers each statement before the next; start() and finish() let one wait in a lock
+# meanwhile. Nothing here paces by sleeping: waits look for a state, with a deadline.
+package SqlTest;
+use strict;
+use warnings;
+use Exporter 'import';
+use IPC::Open3 ();
+use JSON::PP ();
+use Test::More;
+use Time::HiRes ();
+
+our @EXPORT = qw(database session wait_until refuses returns psql_file LIMIT_S);
+
+use constant LIMIT_S => 30;
+
+my $base = $ENV{TRUNKLINE_TEST_DB} // die "run by tools/run-tests\n";
+my $bindir = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/" : '';
+my (@databases, @sessions, $default_db);
+
+delete $ENV{PGOPTIONS};
+
+sub pg_db {
+    my $out = qx(tools/pg-db @_);
+    BAIL_OUT("tools/pg-db @_ failed") if $?;
+    chomp $out;
+    return $out;
+}
+
+# A new database; the first one is where sessions go by default. empty => 1: not migrated.
+sub database {
+    my %with = @_;
+    my $conninfo = pg_db('create', $with{empty} ? '--empty' : ());
+    push @databases, $conninfo;
+    $default_db //= $conninfo;
+    return $conninfo;
+}
+
+# db => conninfo, role => login role.
+sub session {
+    my %with = @_;
+    my $conninfo = $with{db} // $default_db // database();
+    $conninfo .= " user=$with{role}" if $with{role};
+    my $self = bless {count => 0}, __PACKAGE__;
+    $self->{child} = IPC::Open3::open3($self->{in}, $self->{out}, undef, "${bindir}psql", '-XAtq', '-v', 'VERBOSITY=verbose',
+        '-d', $conninfo);
+    binmode $self->{$_}, ':encoding(UTF-8)' for qw(in out);
+    push @sessions, $self;
+    $self->{pid} = $self->do('SELECT pg_backend_pid()');
+    return $self;
+}
+
+sub start {
+    my ($self, $sql) = @_;
+    my $marker = 'done-' . ++$self->{count};
+    my $in = $self->{in};
+    print $in "$sql\n;\n\\echo $marker\n";
+    $in->flush;
+    return;
+}
+
+# Result of what start() sent: rows as text, fields divided by |; in error: SQLSTATE and so on.
+sub finish {
+    my ($self) = @_;
+    my ($out, $marker, @lines) = ($self->{out}, "done-$self->{count}");
+    local $SIG{ALRM} = sub { BAIL_OUT("no answer within " . LIMIT_S . " s; so far: @lines") };
+    alarm LIMIT_S;
+    while (1) {
+        my $line = <$out>;
+        BAIL_OUT("psql ended: @lines") if !defined $line;
+        chomp $line;
+        last if $line eq $marker;
+        push @lines, $line;
+    }
+    alarm 0;
+    my %error;
+    for my $line (@lines) {
+        @error{qw(state message)} = ($1, $2) if $line =~ /^(?:psql:\S+ )?(?:ERROR|FATAL):  (\w{5}): (.*)/;
+        $error{lc $1} = $2 if %error && $line =~ /^(DETAIL|HINT|CONSTRAINT NAME):  (.*)/;
+    }
+    $self->{error} = %error ? \%error : undef;
+    return join "\n", grep { !/^(?:NOTICE|WARNING|LOCATION|DETAIL|CONTEXT):  / } @lines;
+}
+
+# Run and return the rows; an error ends the program.
+sub do {
+    my ($self, $sql) = @_;
+    $self->start($sql);
+    my $out = $self->finish;
+    BAIL_OUT("$sql\n$out") if $self->{error};
+    return $out;
+}
+
+# Run and return the error, {} if there was none.
+sub error {
+    my ($self, $sql) = @_;
+    $self->start($sql);
+    my $out = $self->finish;
+    return $self->{error} // {state => 'none', message => $out};
+}
+
+# Until the session waits for a lock.
+sub wait_blocked {
+    my ($self) = @_;
+    my $watch = ($self->{watch} //= session());
+    wait_until(sub {
+        $watch->do("SELECT count(*) FROM pg_stat_activity WHERE pid = $self->{pid} AND wait_event_type = 'Lock'")
+    });
+    return;
+}
+
+sub close {
+    my ($self) = @_;
+    my $in = delete $self->{in} or return;
+    print $in "\\q\n";
+    CORE::close $in;
+    waitpid $self->{child}, 0;
+    return;
+}
+
+sub wait_until {
+    my ($is_true) = @_;
+    my $end = Time::HiRes::time() + LIMIT_S;
+    until ($is_true->()) {
+        BAIL_OUT('state not reached, ' . join ' ', caller) if Time::HiRes::time() > $end;
+        Time::HiRes::sleep(0.01);
+    }
+    return;
+}
+
+# returns($session, $sql, $expected, $name)
+sub returns {
+    my ($session, $sql, $expected, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    $session->start($sql);
+    return is($session->finish, $expected, $name);
+}
+
+# refuses($session, $sql, $sqlstate, \%detail, $name): DETAIL is one JSON object with these members.
+sub refuses {
+    my ($session, $sql, $state, $detail, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $error = $session->error($sql);
+    my $got = {state => $error->{state}};
+    if ($detail && $error->{state} eq $state) {
+        my $all = eval { JSON::PP::decode_json($error->{detail} // '') } || {};
+        $got->{$_} = $all->{$_} for keys %$detail;
+    }
+    return is_deeply($got, {state => $state, %{$detail // {}}}, $name // $sql)
+        || diag(join "\n", map { "$_: $error->{$_}" } sort keys %$error);
+}
+
+# A file of SQL or a pipe in an own psql; dies on errors.
+sub psql_file {
+    my ($conninfo, $file) = @_;
+    system("${bindir}psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-d', $conninfo, '-f', $file) == 0
+        or BAIL_OUT("psql -f $file failed");
+    return;
+}
+
+END {
+    my $status = $?;
+    $_->close for @sessions;
+    pg_db('drop', "'$_'") for @databases;
+    $? = $status;
+}
+
+1;
