@@ -40,7 +40,9 @@ static const char hba[] =
 
 static const char bootstrap[] =
     "CREATE ROLE trunkline LOGIN CREATEDB CREATEROLE IN ROLE pg_monitor, pg_signal_backend;\n"
-    "CREATE DATABASE trunkline OWNER trunkline;\n";
+    "CREATE DATABASE trunkline OWNER trunkline;\n"
+    /* The role has the name of our schema: without this, "$user" would put users' tables into it. */
+    "ALTER DATABASE trunkline SET search_path = public;\n";
 
 static tl_status write_file(const tl__embedded *e, int dir_fd, const char *name, int flags,
                             const char *text, tl__embedded_error *err)
