@@ -1,0 +1,233 @@
+/*
+ * bench.c: trunkline-bench, what it measures and in which order. Run it by bench/run, which gives
+ * it a throw-away cluster with durable settings.
+ */
+#include "bench.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct section {
+    const char *name;
+    void (*measure)(const struct bench *b);
+} sections[] = {
+    {"publish", measure_publish}, {"threads", measure_publish_threads}, {"batch", measure_batch},
+    {"drain", measure_drain},     {"latency", measure_latency},         {"space", measure_space},
+};
+enum { SECTION_COUNT = sizeof sections / sizeof sections[0] };
+
+static const char usage[] =
+    "usage: trunkline-bench [option...] [section...]\n"
+    "  sections: publish threads batch drain latency space (default: all)\n"
+    "  --db CONNINFO     database with superuser rights, to be written to (default: libpq's)\n"
+    "  --program PATH    trunkline, for the memory of serve\n"
+    "  --commit TEXT     what is measured\n"
+    "  --out FILE        results as NDJSON (default: bench-results.ndjson)\n"
+    "  --rounds N        turns of each variant (default 9, at most 50)\n"
+    "  --seconds S       length of one turn (default 1.5)\n"
+    "  --quick           3 turns of 0.5 s: about a minute\n"
+    "  --check           exit with 1 when a bar is missed\n";
+
+struct settings {
+    struct bench bench;
+    const char *commit;
+    const char *out;
+    bool is_check;
+};
+
+static void parse(int argc, char **argv, struct settings *s)
+{
+    static const struct option options[] = {
+        {"db", required_argument, NULL, 'd'},     {"program", required_argument, NULL, 'p'},
+        {"commit", required_argument, NULL, 'v'}, {"out", required_argument, NULL, 'o'},
+        {"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
+        {"quick", no_argument, NULL, 'q'},        {"check", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},         {0},
+    };
+    struct bench *b = &s->bench;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case 'd':
+            b->conninfo = optarg;
+            break;
+        case 'p':
+            b->program = optarg;
+            break;
+        case 'v':
+            s->commit = optarg;
+            break;
+        case 'o':
+            s->out = optarg;
+            break;
+        case 'r':
+            b->rounds = (int)strtol(optarg, NULL, 10);
+            break;
+        case 's':
+            b->round_s = strtod(optarg, NULL);
+            break;
+        case 'q':
+            b->rounds = 3;
+            b->round_s = 0.5;
+            b->backlog = 50000;
+            b->latency_round_s = 2;
+            break;
+        case 'c':
+            s->is_check = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
+    if (b->rounds < 1 || b->rounds > MAX_ROUNDS || !(b->round_s > 0)) {
+        fputs(usage, stderr);
+        exit(2);
+    }
+}
+
+static void facts_of_machine(void)
+{
+    char line[256];
+    char text[300] = "?";
+    struct utsname name;
+    FILE *f = fopen("/proc/cpuinfo", "re");
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, "model name", 10) == 0) {
+            const char *model = strchr(line, ':');
+
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(text, sizeof text, "%ld x%s", sysconf(_SC_NPROCESSORS_ONLN),
+                     model != NULL ? model + 1 : "");
+            break;
+        }
+    }
+    if (f != NULL)
+        fclose(f);
+    report_fact("cpu", text);
+    snprintf(text, sizeof text, "%ld MiB",
+             sysconf(_SC_PHYS_PAGES) / 1024 * sysconf(_SC_PAGESIZE) / 1024);
+    report_fact("memory", text);
+    if (uname(&name) == 0) {
+        snprintf(text, sizeof text, "%s %s %s", name.sysname, name.release, name.machine);
+        report_fact("kernel", text);
+    }
+    f = fopen("/proc/loadavg", "re");
+    if (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        report_fact("load before", line);
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
+static void facts_of_server(const struct bench *b)
+{
+    static const char *const settings[] = {
+        "fsync",     "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers",
+        "wal_level", "max_wal_size",       "autovacuum",       "max_connections",
+    };
+
+    sql_note(b, "server", "SELECT version()");
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        char sql[64];
+
+        snprintf(sql, sizeof sql, "SHOW %s", settings[i]);
+        sql_note(b, settings[i], sql);
+    }
+}
+
+static void facts(const struct settings *s)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+    char text[64];
+
+    gmtime_r(&now, &tm);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    report_fact("date", text);
+    report_fact("trunkline", tl_version());
+    report_fact("commit", s->commit);
+    facts_of_machine();
+    facts_of_server(&s->bench);
+    snprintf(text, sizeof text, "%d rounds of %.1f s", s->bench.rounds, s->bench.round_s);
+    report_fact("rounds", text);
+}
+
+static void migrate(const struct bench *b)
+{
+    tl_client *c;
+    int applied;
+
+    if (tl_client_open_unchecked(b->conninfo, NULL, &c) != TL_OK ||
+        tl_migrate_up(c, &applied) != TL_OK)
+        die("migrate", tl_error_message(tl_client_error(c)));
+    tl_client_close(c);
+}
+
+static bool is_wanted(const char *name, int argc, char **argv)
+{
+    for (int i = optind; i < argc; i++) {
+        if (strcmp(argv[i], name) == 0)
+            return true;
+    }
+    return optind >= argc;
+}
+
+static void check_names(int argc, char **argv)
+{
+    for (int i = optind; i < argc; i++) {
+        bool is_known = false;
+
+        for (int k = 0; k < SECTION_COUNT; k++)
+            is_known = is_known || strcmp(argv[i], sections[k].name) == 0;
+        if (!is_known) {
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static char self[4096];
+    struct settings s = {
+        .bench = {.conninfo = "",
+                  .self = self,
+                  .rounds = 9,
+                  .round_s = 1.5,
+                  .backlog = 200000,
+                  .latency_round_s = 5},
+        .commit = "?",
+        .out = "bench-results.ndjson",
+    };
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    if (argc > 1 && strcmp(argv[1], "consumer") == 0)
+        return consumer_main(argc, argv);
+    if (n < 0)
+        die("/proc", "is not mounted");
+    parse(argc, argv, &s);
+    check_names(argc, argv);
+    s.bench.admin = connect_to(s.bench.conninfo, "trunkline-bench");
+    sql_exec(s.bench.admin, "SET client_min_messages = warning");
+    report_open(s.out);
+    facts(&s);
+    migrate(&s.bench);
+    tables_create(&s.bench);
+    for (int i = 0; i < SECTION_COUNT; i++) {
+        if (is_wanted(sections[i].name, argc, argv))
+            sections[i].measure(&s.bench);
+    }
+    PQfinish(s.bench.admin);
+    return report_close() > 0 && s.is_check ? 1 : 0;
+}

@@ -1,0 +1,168 @@
+/*
+ * bench.h: what the files of trunkline-bench share. The program measures Trunkline against bare
+ * PostgreSQL in one process: variants take turns (A B C A B C ...) and are compared within a turn.
+ * It uses the public header and libpq only, as any user could.
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <trunkline/trunkline.h>
+
+#include <libpq-fe.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define MAX_ROUNDS 50
+#define MAX_CONNECTIONS 64
+#define MAX_PARAMS 9
+
+struct bench {
+    const char *conninfo;
+    const char *self;    /* path of this program, to start consumers */
+    const char *program; /* path of trunkline; NULL: serve is not measured */
+    int rounds;
+    double round_s;
+    int backlog;            /* events of the drain */
+    double latency_round_s; /* of each rate, with and without Trunkline */
+    PGconn *admin;
+};
+
+/* ---------------------------------------------------------------------------------- util.c -- */
+
+void die(const char *what, const char *detail) __attribute__((noreturn));
+void *need(void *memory);
+char *argv_text(const char *constant); /* for argv, which nobody changes */
+uint64_t clock_ns(void);
+void sleep_until_ns(uint64_t at_ns);
+/* CPU time that a process has used, by /proc. */
+uint64_t process_cpu_ns(int pid);
+uint64_t process_resident_bytes(int pid);
+
+PGconn *connect_to(const char *conninfo, const char *application_name);
+/* Both die on an error. */
+void sql_exec(PGconn *conn, const char *sql);
+char *sql_value(PGconn *conn, const char *sql); /* text of the one value, "" for NULL; free() */
+int64_t sql_int(PGconn *conn, const char *sql);
+/* "?" when the query fails: for what only some servers or roles can tell. */
+void sql_note(const struct bench *b, const char *name, const char *sql);
+
+double median(const double *values, int n);
+double quantile(double *values, size_t n, double q); /* sorts */
+
+/* -------------------------------------------------------------------------------- report.c -- */
+
+/* One variant of a section: a value for each round. */
+struct figure {
+    const char *section;
+    const char *name;
+    const char *unit;
+    const struct figure *base; /* compared with, round by round; NULL: is a base */
+    int rounds;
+    double values[MAX_ROUNDS];
+    double cpu_us[MAX_ROUNDS]; /* CPU of the server's backends for each event; 0: unknown */
+};
+
+void report_open(const char *path);
+void report_fact(const char *name, const char *value);
+void report_section(const char *title, const char *note);
+void report_figure(const struct figure *f);
+void report_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+double figure_median(const struct figure *f);
+double figure_ratio(const struct figure *f, const struct figure *base); /* median of rounds */
+void report_bar_min(const char *name, double got, double bar, const char *unit);
+void report_bar_max(const char *name, double got, double bar, const char *unit);
+/* Table of all bars; the number missed. */
+int report_close(void);
+
+/* ---------------------------------------------------------------------------------- load.c -- */
+
+/* A statement with its parameters; the same for each of its runs. */
+struct statement {
+    const char *name;
+    const char *sql;
+    int n;
+    const char *values[MAX_PARAMS];
+    int lengths[MAX_PARAMS];
+    int formats[MAX_PARAMS];
+};
+
+struct load {
+    double per_s;  /* statements */
+    double cpu_us; /* of the backends, for each statement */
+    double own_cpu_share;
+};
+
+struct pool;
+struct pool *pool_open(const char *conninfo, int connections);
+void pool_close(struct pool *p);
+void pool_prepare(struct pool *p, const struct statement *st);
+/* Every connection repeats the statement; this thread waits for all of them by epoll. */
+struct load pool_run(struct pool *p, const struct statement *st, double seconds);
+/* Puts the time of sending into the parameters of a copy of the statement. */
+typedef void (*stamp_fn)(struct statement *st, uint64_t now_ns);
+/* Statements at a steady rate, whatever the answers do (open loop); commit_us gets the time until
+ * each answer. Returns how many. */
+size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp, int per_s,
+                      double seconds, double *commit_us, size_t commit_us_size);
+
+/* One blocking caller in each thread. */
+struct caller {
+    void *context;
+    int backend_pid;
+    void (*call)(void *context);
+};
+struct load callers_run(struct caller *callers, int n, double seconds);
+
+/* ------------------------------------------------------------------------------- payload.c -- */
+
+/* The row that everybody writes: an invoice of 300 bytes. */
+extern const char event_type[];
+extern const char event_tenant[];
+extern const char *const invoice;
+/* Add a parameter; a jsonb text begins with its version, \1. */
+void statement_text(struct statement *st, const char *value);
+void statement_jsonb(struct statement *st, const char *versioned);
+void statement_null(struct statement *st);
+/* Add $1 type, $2 tenant, $3 data. */
+void statement_row(struct statement *st);
+/* Add $1 to $7 as libtrunkline's statement takes them; the same row. */
+void statement_wide_row(struct statement *st);
+/* bench_bare: an ordinary table with the columns of an event. */
+void tables_create(const struct bench *b);
+/* What libtrunkline sends for a publish, asked of the server that prepared it. */
+char *library_statement(const struct bench *b);
+
+/* ------------------------------------------------------------------------------ consumer.c -- */
+
+/* A process of its own with a libtrunkline worker, or with a bare LISTEN. */
+struct consumer;
+struct consumer *consumer_start(const struct bench *b, const char *kind, const char *subscription,
+                                int claim_batch);
+int consumer_pid(const struct consumer *c);
+/* Wait until it has handled position (or, for a listener, a count): when, on clock_ns(). */
+uint64_t consumer_wait(struct consumer *c, int64_t upto);
+struct consumed {
+    int64_t events;
+    uint64_t first_ns; /* first and last handler call */
+    uint64_t last_ns;
+    double *latency_us; /* of events with a stamp */
+    size_t latencies;
+};
+/* Stop it; free latency_us. */
+struct consumed consumer_stop(struct consumer *c);
+/* main() of that process. */
+int consumer_main(int argc, char **argv);
+
+/* -------------------------------------------------------------------------------- sections -- */
+
+void measure_publish(const struct bench *b);
+void measure_publish_threads(const struct bench *b);
+void measure_batch(const struct bench *b);
+void measure_drain(const struct bench *b);
+void measure_latency(const struct bench *b);
+void measure_space(const struct bench *b);
+
+#endif

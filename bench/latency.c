@@ -1,0 +1,140 @@
+/*
+ * latency.c: from the call that publishes to the handler, at a steady rate, beside a bare INSERT +
+ * NOTIFY to a process that only listens. The stamp is taken right before the statement is sent.
+ */
+#include "bench.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_SAMPLES 100000
+#define PUBLISHERS 8
+
+static char stamped_data[512];
+static char stamp_text[24];
+
+static void stamp_data(struct statement *st, uint64_t now_ns)
+{
+    snprintf(stamped_data, sizeof stamped_data, "\1{\"t\":%" PRIu64 ",%s", now_ns, invoice + 1);
+    st->values[2] = stamped_data;
+    st->lengths[2] = (int)strlen(stamped_data);
+}
+
+/* The notification brings the stamp: nothing needs to be read. */
+static void stamp_both(struct statement *st, uint64_t now_ns)
+{
+    stamp_data(st, now_ns);
+    snprintf(stamp_text, sizeof stamp_text, "%" PRIu64, now_ns);
+    st->n = 3;
+    statement_text(st, stamp_text);
+}
+
+static const char topic_sql[] = "INSERT INTO trunkline.topic_bus (type, tenant_id, data) "
+                                "VALUES ($1, $2, $3) RETURNING \"position\", id";
+static const char notify_sql[] =
+    "WITH i AS (INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
+    "RETURNING \"position\", id) SELECT \"position\", id, pg_notify('bench', $4) FROM i";
+
+enum { BARE, TRUNKLINE, VARIANTS };
+
+struct samples {
+    double latency_us[MAX_SAMPLES];
+    size_t n;
+    double commit_us[MAX_SAMPLES];
+    size_t commits;
+};
+
+static void add_latencies(struct samples *s, struct consumed seen)
+{
+    for (size_t i = 0; i < seen.latencies && s->n < MAX_SAMPLES; i++)
+        s->latency_us[s->n++] = seen.latency_us[i];
+    free(seen.latency_us);
+}
+
+static void run(const struct bench *b, struct pool *pool, int variant, const struct statement *st,
+                int per_s, struct samples *s, struct figure *f, int round)
+{
+    struct consumer *c;
+    struct consumed seen;
+    size_t sent;
+    int64_t upto;
+
+    if (variant == TRUNKLINE)
+        sql_exec(b->admin, "SELECT trunkline.subscribe('bench/latency', '**')");
+    c = consumer_start(b, variant == BARE ? "listener" : "worker", "bench/latency", 100);
+    sent = pool_run_paced(pool, st, variant == BARE ? stamp_both : stamp_data, per_s,
+                          b->latency_round_s, s->commit_us + s->commits, MAX_SAMPLES - s->commits);
+    s->commits += sent;
+    s->commits = s->commits < MAX_SAMPLES ? s->commits : MAX_SAMPLES;
+    upto = (int64_t)sent;
+    if (variant == TRUNKLINE)
+        upto = sql_int(b->admin, "SELECT last_value FROM trunkline.position_bus");
+    consumer_wait(c, upto);
+    seen = consumer_stop(c);
+    if (seen.latencies != sent)
+        die("latency", "not every event was seen exactly once");
+    f->values[round] = quantile(seen.latency_us, seen.latencies, 0.5) / 1e3;
+    add_latencies(s, seen);
+    if (variant == TRUNKLINE)
+        sql_exec(b->admin, "SELECT trunkline.unsubscribe('bench/latency')");
+}
+
+static void note_quantiles(const char *name, struct samples *s)
+{
+    double p50 = quantile(s->latency_us, s->n, 0.5) / 1e3;
+
+    report_note("%-22s p50 %.2f  p99 %.2f  p99.9 %.2f  max %.2f ms; of it commit p50 %.2f  "
+                "p99 %.2f ms (%zu events)",
+                name, p50, quantile(s->latency_us, s->n, 0.99) / 1e3,
+                quantile(s->latency_us, s->n, 0.999) / 1e3, quantile(s->latency_us, s->n, 1) / 1e3,
+                quantile(s->commit_us, s->commits, 0.5) / 1e3,
+                quantile(s->commit_us, s->commits, 0.99) / 1e3, s->n);
+}
+
+static void measure_rate(const struct bench *b, const char *section, int per_s, struct figure *f,
+                         struct samples *samples)
+{
+    struct pool *pool = pool_open(b->conninfo, PUBLISHERS);
+    struct statement st[VARIANTS] = {{.name = "notify", .sql = notify_sql},
+                                     {.name = "topic", .sql = topic_sql}};
+
+    for (int v = 0; v < VARIANTS; v++) {
+        statement_row(&st[v]);
+        pool_prepare(pool, &st[v]);
+        samples[v].n = samples[v].commits = 0;
+    }
+    f[BARE] = (struct figure){section, "bare INSERT + NOTIFY to a listener", "ms", NULL, b->rounds};
+    f[TRUNKLINE] =
+        (struct figure){section, "INSERT into the topic to a handler", "ms", &f[BARE], b->rounds};
+    for (int round = 0; round < b->rounds; round++) {
+        for (int v = 0; v < VARIANTS; v++)
+            run(b, pool, v, &st[v], per_s, &samples[v], &f[v], round);
+    }
+    for (int v = 0; v < VARIANTS; v++)
+        report_figure(&f[v]);
+    note_quantiles("INSERT + NOTIFY", &samples[BARE]);
+    note_quantiles("Trunkline", &samples[TRUNKLINE]);
+    pool_close(pool);
+}
+
+void measure_latency(const struct bench *b)
+{
+    static struct samples samples[VARIANTS];
+    static struct figure f[VARIANTS];
+
+    report_section("Latency from publish to handler at 50 events/s",
+                   "ms, median of each round; worker live, durable commits");
+    measure_rate(b, "latency-50", 50, f, samples);
+    report_bar_max("50 events/s: p50", figure_ratio(&f[TRUNKLINE], &f[BARE]), 1.5,
+                   "x INSERT + NOTIFY");
+    report_bar_max("50 events/s: p99",
+                   quantile(samples[TRUNKLINE].latency_us, samples[TRUNKLINE].n, 0.99) / 1e3, 10,
+                   "ms");
+    report_section("Latency from publish to handler at 1000 events/s",
+                   "ms, median of each round; worker live, durable commits");
+    measure_rate(b, "latency-1000", 1000, f, samples);
+    report_bar_max("1000 events/s: p50",
+                   quantile(samples[TRUNKLINE].latency_us, samples[TRUNKLINE].n, 0.5) / 1e3, 3,
+                   "ms");
+}

@@ -1,0 +1,243 @@
+/*
+ * load.c: many clients without many threads: one thread, epoll, asynchronous libpq, so that the
+ * measuring takes little from the two sides measured. And blocking callers, one a thread, for what
+ * can only be called so.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+
+struct pool {
+    int n;
+    int epoll_fd;
+    PGconn *conns[MAX_CONNECTIONS];
+    bool is_busy[MAX_CONNECTIONS];
+    uint64_t sent_ns[MAX_CONNECTIONS];
+};
+
+static uint64_t own_cpu_ns(void)
+{
+    struct rusage r;
+
+    getrusage(RUSAGE_SELF, &r);
+    return (uint64_t)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000000u +
+           (uint64_t)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) * 1000u;
+}
+
+/* ------------------------------------------------------------------------------------ pool -- */
+
+struct pool *pool_open(const char *conninfo, int connections)
+{
+    struct pool *p = need(calloc(1, sizeof *p));
+
+    p->n = connections;
+    p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    for (int i = 0; i < p->n; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
+
+        p->conns[i] = connect_to(conninfo, "trunkline-bench load");
+        PQsetnonblocking(p->conns[i], 1);
+        if (epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, PQsocket(p->conns[i]), &event) != 0)
+            die("epoll", "cannot add a connection");
+    }
+    return p;
+}
+
+void pool_close(struct pool *p)
+{
+    for (int i = 0; i < p->n; i++)
+        PQfinish(p->conns[i]);
+    free(p);
+}
+
+void pool_prepare(struct pool *p, const struct statement *st)
+{
+    for (int i = 0; i < p->n; i++) {
+        PGresult *res = PQprepare(p->conns[i], st->name, st->sql, 0, NULL);
+
+        if (PQresultStatus(res) != PGRES_COMMAND_OK)
+            die(st->sql, PQerrorMessage(p->conns[i]));
+        PQclear(res);
+    }
+}
+
+static uint64_t pool_cpu_ns(const struct pool *p)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < p->n; i++)
+        sum += process_cpu_ns(PQbackendPID(p->conns[i]));
+    return sum;
+}
+
+static void send(struct pool *p, int i, const struct statement *st)
+{
+    p->sent_ns[i] = clock_ns();
+    p->is_busy[i] = true;
+    if (!PQsendQueryPrepared(p->conns[i], st->name, st->n, st->values, st->lengths, st->formats,
+                             1) ||
+        PQflush(p->conns[i]) != 0) /* a few hundred bytes always fit */
+        die("send", PQerrorMessage(p->conns[i]));
+}
+
+/* True: the statement is complete. */
+static bool receive(struct pool *p, int i)
+{
+    PGresult *res;
+
+    if (!PQconsumeInput(p->conns[i]))
+        die("receive", PQerrorMessage(p->conns[i]));
+    while (p->is_busy[i] && !PQisBusy(p->conns[i])) {
+        res = PQgetResult(p->conns[i]);
+        if (res == NULL)
+            p->is_busy[i] = false;
+        else if (PQresultStatus(res) != PGRES_TUPLES_OK)
+            die("statement", PQerrorMessage(p->conns[i]));
+        PQclear(res);
+    }
+    return !p->is_busy[i];
+}
+
+struct load pool_run(struct pool *p, const struct statement *st, double seconds)
+{
+    uint64_t server_cpu_ns = pool_cpu_ns(p);
+    uint64_t cpu_ns = own_cpu_ns();
+    uint64_t start_ns = clock_ns();
+    uint64_t end_ns = start_ns + (uint64_t)(seconds * 1e9);
+    uint64_t now_ns = start_ns;
+    uint64_t count = 0;
+    int running = p->n;
+
+    for (int i = 0; i < p->n; i++)
+        send(p, i, st);
+    while (running > 0) {
+        struct epoll_event events[MAX_CONNECTIONS];
+        int n = epoll_wait(p->epoll_fd, events, MAX_CONNECTIONS, 10000);
+
+        if (n <= 0 && errno != EINTR)
+            die("load", "no answer from the server for 10 s");
+        for (int e = 0; e < n; e++) {
+            int i = (int)events[e].data.u32;
+
+            if (!p->is_busy[i] || !receive(p, i))
+                continue;
+            count++;
+            if (clock_ns() < end_ns)
+                send(p, i, st);
+            else
+                running--;
+        }
+    }
+    now_ns = clock_ns();
+    return (struct load){
+        .per_s = (double)count * 1e9 / (double)(now_ns - start_ns),
+        .cpu_us = (double)(pool_cpu_ns(p) - server_cpu_ns) / 1e3 / (double)count,
+        .own_cpu_share = (double)(own_cpu_ns() - cpu_ns) / (double)(now_ns - start_ns),
+    };
+}
+
+size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp, int per_s,
+                      double seconds, double *commit_us, size_t commit_us_size)
+{
+    uint64_t gap_ns = 1000000000u / (uint64_t)per_s;
+    size_t total = (size_t)(seconds * per_s);
+    uint64_t next_ns = clock_ns() + gap_ns;
+    size_t sent = 0;
+    size_t done = 0;
+
+    while (done < total) {
+        struct epoll_event events[MAX_CONNECTIONS];
+        uint64_t now_ns = clock_ns();
+        struct timespec wait = {0};
+        int n;
+
+        for (int i = 0; i < p->n && sent < total && next_ns <= now_ns; i++) {
+            struct statement stamped = *st;
+
+            if (p->is_busy[i])
+                continue;
+            stamp(&stamped, clock_ns());
+            send(p, i, &stamped);
+            sent++;
+            next_ns += gap_ns;
+        }
+        now_ns = clock_ns();
+        if (sent == total || next_ns <= now_ns) /* all sent, or every connection is busy */
+            wait.tv_sec = 10;
+        else
+            wait.tv_nsec = (long)(next_ns - now_ns);
+        n = epoll_pwait2(p->epoll_fd, events, MAX_CONNECTIONS, &wait, NULL);
+        if (n == 0 && wait.tv_sec > 0)
+            die("load", "no answer from the server for 10 s");
+        for (int e = 0; e < n; e++) {
+            int i = (int)events[e].data.u32;
+
+            if (!p->is_busy[i] || !receive(p, i))
+                continue;
+            if (done < commit_us_size)
+                commit_us[done] = (double)(clock_ns() - p->sent_ns[i]) / 1e3;
+            done++;
+        }
+    }
+    return done;
+}
+
+/* --------------------------------------------------------------------------------- callers -- */
+
+struct running {
+    struct caller *caller;
+    uint64_t end_ns;
+    uint64_t count;
+};
+
+static void *run_caller(void *context)
+{
+    struct running *r = context;
+
+    do {
+        r->caller->call(r->caller->context);
+        r->count++;
+    } while (clock_ns() < r->end_ns);
+    return NULL;
+}
+
+static uint64_t callers_cpu_ns(const struct caller *callers, int n)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < n; i++)
+        sum += process_cpu_ns(callers[i].backend_pid);
+    return sum;
+}
+
+struct load callers_run(struct caller *callers, int n, double seconds)
+{
+    uint64_t server_cpu_ns = callers_cpu_ns(callers, n);
+    uint64_t cpu_ns = own_cpu_ns();
+    uint64_t start_ns = clock_ns();
+    struct running running[MAX_CONNECTIONS];
+    pthread_t threads[MAX_CONNECTIONS];
+    uint64_t count = 0;
+    uint64_t now_ns;
+
+    for (int i = 0; i < n; i++) {
+        running[i] = (struct running){&callers[i], start_ns + (uint64_t)(seconds * 1e9), 0};
+        if (pthread_create(&threads[i], NULL, run_caller, &running[i]) != 0)
+            die("threads", "cannot start one");
+    }
+    for (int i = 0; i < n; i++) {
+        pthread_join(threads[i], NULL);
+        count += running[i].count;
+    }
+    now_ns = clock_ns();
+    return (struct load){
+        .per_s = (double)count * 1e9 / (double)(now_ns - start_ns),
+        .cpu_us = (double)(callers_cpu_ns(callers, n) - server_cpu_ns) / 1e3 / (double)count,
+        .own_cpu_share = (double)(own_cpu_ns() - cpu_ns) / (double)(now_ns - start_ns),
+    };
+}

@@ -1,0 +1,91 @@
+/*
+ * payload.c: the row that every variant writes, the bare table it is compared with, and the
+ * statements of libtrunkline, which are asked for and not copied.
+ */
+#include "bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char event_type[] = "financial.invoice.created";
+const char event_tenant[] = "tenant-042";
+/* Binary jsonb is version 1, then the text. */
+static const char invoice_jsonb[] =
+    "\1{\"invoice_id\":\"inv-2026-0042317\",\"customer\":{\"id\":\"cus-99817\",\"name\":\"ACME "
+    "Corporation\"},\"total\":\"1234.56\",\"currency\":\"EUR\",\"lines\":[{\"sku\":\"A-1\","
+    "\"qty\":2,\"price\":\"100.00\"},{\"sku\":\"B-2\",\"qty\":1,\"price\":\"1034.56\"}],\"due\":"
+    "\"2026-12-01\",\"note\":\"payable within thirty days, two percent off within ten\"}";
+const char *const invoice = invoice_jsonb + 1;
+
+static void add(struct statement *st, const char *value, size_t len)
+{
+    st->values[st->n] = value;
+    st->lengths[st->n] = (int)len;
+    st->formats[st->n++] = 1;
+}
+
+void statement_text(struct statement *st, const char *value)
+{
+    add(st, value, strlen(value));
+}
+
+void statement_jsonb(struct statement *st, const char *versioned)
+{
+    add(st, versioned, strlen(versioned));
+}
+
+void statement_null(struct statement *st)
+{
+    add(st, NULL, 0);
+}
+
+static void statement_invoice(struct statement *st)
+{
+    statement_jsonb(st, invoice_jsonb);
+}
+
+void statement_row(struct statement *st)
+{
+    statement_text(st, event_type);
+    statement_text(st, event_tenant);
+    statement_invoice(st);
+}
+
+/* type, source, key, tenant_id, data, metadata, expires_at: all that can be set but the id. */
+void statement_wide_row(struct statement *st)
+{
+    statement_text(st, event_type);
+    statement_null(st);
+    statement_null(st);
+    statement_text(st, event_tenant);
+    statement_invoice(st);
+    statement_null(st);
+    statement_null(st);
+}
+
+void tables_create(const struct bench *b)
+{
+    sql_exec(b->admin, "DROP TABLE IF EXISTS bench_bare");
+    sql_exec(b->admin, "CREATE TABLE bench_bare (topic_id integer NOT NULL DEFAULT 1, "
+                       "\"position\" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+                       "id uuid NOT NULL DEFAULT gen_random_uuid(), type text NOT NULL, "
+                       "source text, stream text, version bigint, key text, tenant_id text, "
+                       "data jsonb NOT NULL, metadata jsonb, expires_at timestamptz, "
+                       "created_at timestamptz NOT NULL DEFAULT clock_timestamp())");
+}
+
+char *library_statement(const struct bench *b)
+{
+    tl_client *c;
+    char *sql;
+
+    if (tl_client_open(b->conninfo, NULL, &c) != TL_OK ||
+        tl_publish(c, NULL, TL_NEW_EVENT(.type = event_type, .data = invoice), NULL) != TL_OK)
+        die("tl_publish", tl_error_message(tl_client_error(c)));
+    sql = sql_value(tl_client_pgconn(c), "SELECT statement FROM pg_prepared_statements "
+                                         "WHERE statement ILIKE 'insert into%'");
+    tl_client_close(c);
+    if (sql[0] == '\0')
+        die("tl_publish", "its statement is not among the prepared ones");
+    return sql;
+}

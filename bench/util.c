@@ -1,0 +1,179 @@
+/*
+ * util.c: clocks, /proc, queries that must not fail. Nothing here knows what is measured.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void die(const char *what, const char *detail)
+{
+    fprintf(stderr, "trunkline-bench: %s: %s\n", what, detail);
+    exit(1);
+}
+
+void *need(void *memory)
+{
+    if (memory == NULL)
+        die("memory", "none left");
+    return memory;
+}
+
+char *argv_text(const char *constant)
+{
+    return (char *)(uintptr_t)constant;
+}
+
+uint64_t clock_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void sleep_until_ns(uint64_t at_ns)
+{
+    struct timespec ts = {.tv_sec = (time_t)(at_ns / 1000000000u),
+                          .tv_nsec = (long)(at_ns % 1000000000u)};
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR) {
+    }
+}
+
+/* ----------------------------------------------------------------------------------- /proc -- */
+
+static bool read_proc(int pid, const char *file, char *text, size_t size)
+{
+    char path[64];
+    FILE *f;
+    size_t n;
+
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    n = fread(text, 1, size - 1, f);
+    text[n] = '\0';
+    fclose(f);
+    return n > 0;
+}
+
+uint64_t process_cpu_ns(int pid)
+{
+    char text[1024];
+    const char *after_name;
+    unsigned long utime;
+    unsigned long stime;
+
+    /* exact to the nanosecond where the kernel keeps it, else in ticks of 10 ms */
+    if (read_proc(pid, "schedstat", text, sizeof text) && strtoull(text, NULL, 10) > 0)
+        return strtoull(text, NULL, 10);
+    if (!read_proc(pid, "stat", text, sizeof text))
+        return 0;
+    after_name = strrchr(text, ')');
+    if (after_name == NULL ||
+        sscanf(after_name, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &utime,
+               &stime) != 2)
+        return 0;
+    return (utime + stime) * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+uint64_t process_resident_bytes(int pid)
+{
+    char text[4096];
+    const char *line;
+
+    if (!read_proc(pid, "status", text, sizeof text))
+        return 0;
+    line = strstr(text, "VmRSS:");
+    return line != NULL ? strtoull(line + 6, NULL, 10) * 1024 : 0;
+}
+
+/* ----------------------------------------------------------------------------------- query -- */
+
+PGconn *connect_to(const char *conninfo, const char *application_name)
+{
+    const char *keywords[] = {"dbname", "application_name", NULL};
+    const char *values[] = {conninfo, application_name, NULL};
+    PGconn *conn = PQconnectdbParams(keywords, values, 1);
+
+    if (PQstatus(conn) != CONNECTION_OK)
+        die("connect", PQerrorMessage(conn));
+    return conn;
+}
+
+static PGresult *query(PGconn *conn, const char *sql)
+{
+    PGresult *res = PQexec(conn, sql);
+    ExecStatusType status = PQresultStatus(res);
+
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+        die(sql, PQerrorMessage(conn));
+    return res;
+}
+
+void sql_exec(PGconn *conn, const char *sql)
+{
+    PQclear(query(conn, sql));
+}
+
+char *sql_value(PGconn *conn, const char *sql)
+{
+    PGresult *res = query(conn, sql);
+    char *value = need(strdup(PQntuples(res) > 0 ? PQgetvalue(res, 0, 0) : ""));
+
+    PQclear(res);
+    return value;
+}
+
+int64_t sql_int(PGconn *conn, const char *sql)
+{
+    char *answer = sql_value(conn, sql);
+    int64_t value = strtoll(answer, NULL, 10);
+
+    free(answer);
+    return value;
+}
+
+void sql_note(const struct bench *b, const char *name, const char *sql)
+{
+    PGresult *res = PQexec(b->admin, sql);
+    bool is_good = PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0;
+
+    report_fact(name, is_good ? PQgetvalue(res, 0, 0) : "?");
+    PQclear(res);
+}
+
+/* ------------------------------------------------------------------------------ statistics -- */
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double quantile(double *values, size_t n, double q)
+{
+    if (n == 0)
+        return 0;
+    qsort(values, n, sizeof values[0], compare);
+    return values[(size_t)((double)(n - 1) * q + 0.5)];
+}
+
+double median(const double *values, int n)
+{
+    double sorted[MAX_ROUNDS];
+
+    if (n == 0)
+        return 0;
+    memcpy(sorted, values, (size_t)n * sizeof sorted[0]);
+    qsort(sorted, (size_t)n, sizeof sorted[0], compare);
+    return n % 2 == 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
