@@ -37,6 +37,8 @@ int bad(int n)
     int table[2];
     char *leak = malloc(10), text[4];
     strcpy(text, "x");
+    if (n == 0)
+        return 1 / n;
     if (n > 3)
         return *leak + text[0];
     table[2] = n;
@@ -59,8 +61,8 @@ expected=(
     'not ok 4 - includes.*src/server/reach.c:1:.*src/server/reach.c:2:'
     'not ok 5 - every source.*# src/server/forgotten.c is not listed in src/server/meson.build'
     'not ok 6 - shellcheck.*tools/careless line 2'
-    'not ok 7 - cppcheck.*src/base/bad.c:1[0-3]:'
-    'not ok 8 - clang-tidy.*src/base/bad.c:1[0-3]:'
+    'not ok 7 - cppcheck.*src/base/bad.c:1[0-9]:'
+    'not ok 8 - clang-tidy.*src/base/bad.c:1[0-9]:'
 )
 for words in "${expected[@]}"; do
     like "$(tr '\n' ' ' <<<"$output")" "${words//\.#/ #}" "${words%%.*}"
