@@ -136,17 +136,38 @@ tl_status tl__connect(const struct tl__settings *s, int wake_fd, struct tl_error
     }
 }
 
+/* A session that the server ended says so first, as a notice when no query runs. */
+static void note_end(void *arg, const PGresult *res)
+{
+    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+        *(bool *)arg = true;
+}
+
+/* Parse what has been read; was it the server's farewell? The close may be still to come. */
+static bool was_farewell(PGconn *conn)
+{
+    bool is_end = false;
+
+    if (PQsetNoticeReceiver(conn, NULL, NULL) != ignore_notice)
+        return false; /* the caller looks at notices */
+    (void)PQsetNoticeReceiver(conn, note_end, &is_end);
+    (void)PQisBusy(conn);
+    (void)PQsetNoticeReceiver(conn, ignore_notice, NULL);
+    return is_end;
+}
+
 bool tl__conn_is_alive(PGconn *conn)
 {
     struct pollfd fd = {.fd = PQsocket(conn), .events = POLLIN};
 
-    /* A server that ended the session first says so and then closes: read until nothing comes,
-     * and twice at least, since the close is seen by the second read only. */
+    /* Read until nothing comes: a close is seen by the read behind the last message only. */
     for (int i = 0; i < 100 && PQstatus(conn) == CONNECTION_OK; i++) {
         if (poll(&fd, 1, 0) <= 0)
             return true;
-        if (!PQconsumeInput(conn))
-            break;
+        if (!PQconsumeInput(conn) || was_farewell(conn))
+            return false;
     }
     return PQstatus(conn) == CONNECTION_OK;
 }
