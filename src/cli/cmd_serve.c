@@ -52,6 +52,7 @@ static int run(struct tl__args *args)
         .concurrency = (uint32_t)concurrency,
         .webhook_timeout_us = tl__args_duration_us(args, "webhook-timeout", 30000000),
         .exec_timeout_us = tl__args_duration_us(args, "exec-timeout", 60000000),
+        .lease_us = tl__args_duration_us(args, "lease", 30000000),
         .stop_timeout_us = tl__args_duration_us(args, "stop-timeout", 30000000),
         .maintain_interval_us = tl__args_duration_us(args, "maintain-interval", 30000000),
         .webhook_allow = allow ? allow : getenv("TRUNKLINE_WEBHOOK_ALLOW"),
@@ -78,6 +79,8 @@ static const struct tl__option options_table[] = {
      "run exec: targets (always on an embedded database): whoever may subscribe in the database "
      "may then run commands here"},
     {"exec-timeout", 0, "DURATION", "limit of a command (60s)"},
+    {"lease", 0, "DURATION",
+     "of a claim, renewed while deliveries run: others take over this long after a crash (30s)"},
     {"stop-timeout", 0, "DURATION", "how long deliveries may finish after SIGTERM (30s)"},
     {"maintain-interval", 0, "DURATION", "between two runs of maintenance by the leader (30s)"},
     {"log-format", 0, "text|json", "key=value lines or JSON lines on stderr (text)"},

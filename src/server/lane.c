@@ -471,6 +471,7 @@ static tl_status connect_worker(struct tl__lane *lane)
     if (status == TL_OK)
         status = tl_worker_new(lane->client, "serve", NULL,
                                TL_WORKER_OPTIONS(.concurrency = WORKER_CONCURRENCY,
+                                                 .lease_us = options->lease_us,
                                                  .stop_timeout_us = options->stop_timeout_us),
                                &lane->worker);
     if (status != TL_OK)

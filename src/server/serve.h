@@ -19,6 +19,7 @@ struct tl__serve_options {
     uint32_t concurrency;          /* deliveries in flight of each subscription */
     uint64_t webhook_timeout_us;   /* of a request */
     uint64_t exec_timeout_us;      /* of a command */
+    uint64_t lease_us;             /* of a claim: how soon others take over after a crash */
     uint64_t stop_timeout_us;      /* how long deliveries in flight may take on after a stop */
     uint64_t maintain_interval_us; /* between two calls of maintain() by the leader */
     const char *webhook_allow; /* addresses webhooks may reach besides public ones; NULL: none */
