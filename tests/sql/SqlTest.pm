@@ -11,7 +11,7 @@ use JSON::PP ();
 use Test::More;
 use Time::HiRes ();
 
-our @EXPORT = qw(database session wait_until refuses returns psql_file LIMIT_S);
+our @EXPORT = qw(database session wait_until refuses returns interleavings psql_file LIMIT_S);
 
 use constant LIMIT_S => 30;
 
@@ -80,7 +80,8 @@ sub finish {
         $error{lc $1} = $2 if %error && $line =~ /^(DETAIL|HINT|CONSTRAINT NAME):  (.*)/;
     }
     $self->{error} = %error ? \%error : undef;
-    return join "\n", grep { !/^(?:NOTICE|WARNING|LOCATION|DETAIL|CONTEXT):  / } @lines;
+    push @{$self->{notified}}, map { /^Asynchronous notification "(.*?)"(?: with payload "(.*)")? received/ ? $2 // '' : () } @lines;
+    return join "\n", grep { !/^(?:NOTICE|WARNING|LOCATION|DETAIL|CONTEXT):  |^Asynchronous notification/ } @lines;
 }
 
 # Run and return the rows; an error ends the program.
@@ -108,6 +109,14 @@ sub wait_blocked {
         $watch->do("SELECT count(*) FROM pg_stat_activity WHERE pid = $self->{pid} AND wait_event_type = 'Lock'")
     });
     return;
+}
+
+# Payloads of the notifications that came since the last call.
+sub notifications {
+    my ($self) = @_;
+    $self->do('SELECT 1');
+    my $payloads = delete $self->{notified};
+    return @$payloads;
 }
 
 sub close {
@@ -149,6 +158,19 @@ sub refuses {
     }
     return is_deeply($got, {state => $state, %{$detail // {}}}, $name // $sql)
         || diag(join "\n", map { "$_: $error->{$_}" } sort keys %$error);
+}
+
+# All orders in which lists of steps can be merged: each an array of list numbers.
+sub interleavings {
+    my @left = @_;
+    return [] if !grep { $_ } @left;
+    my @all;
+    for my $i (grep { $left[$_] } 0 .. $#left) {
+        my @rest = @left;
+        $rest[$i]--;
+        push @all, map { [$i, @$_] } interleavings(@rest);
+    }
+    return @all;
 }
 
 # A file of SQL or a pipe in an own psql; dies on errors.
