@@ -1,0 +1,390 @@
+/*
+ * waiter_policy.c: the doorbell protocol with a clock of its own: naps, arming, election, waking
+ * others, polling without notifications (WAK-1, WAK-3, WAK-4, WAK-9).
+ */
+#include "waiter_policy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MS 1000u
+#define SECOND 1000000u
+
+/* A server that answers at once. */
+struct world {
+    struct tl__waiter_policy p;
+    uint64_t now_us;
+    int64_t activity;
+    uint64_t others;
+    uint64_t rows;
+    int64_t due_us;
+    bool is_election_won;
+    bool is_arming_possible;
+    bool are_notifications_lost;
+    unsigned last; /* actions of the last exchange */
+    int ticks, wakes, arms, elections, probes;
+};
+
+static void answer(struct world *w, unsigned actions)
+{
+    w->last = actions;
+    if (actions & TL__WAITER_ELECT) {
+        w->elections++;
+        tl__waiter_policy_elected(&w->p, w->is_election_won);
+    }
+    if (actions & TL__WAITER_PROBE)
+        w->probes++;
+    if (actions & TL__WAITER_WAKE)
+        w->wakes++;
+    if (actions & TL__WAITER_ARM) {
+        assert_true(w->p.is_sentinel && w->p.is_listening && !w->p.is_armed);
+        assert_true(actions & TL__WAITER_TICK); /* one more look behind it */
+        w->arms++;
+        tl__waiter_policy_armed(&w->p, w->is_arming_possible);
+    }
+    if (actions & TL__WAITER_TICK) {
+        w->ticks++;
+        tl__waiter_policy_ticked(&w->p, w->now_us, w->activity, w->others, w->rows);
+    }
+    if (actions & TL__WAITER_DUE)
+        tl__waiter_policy_due(&w->p, w->now_us, w->due_us);
+    tl__waiter_policy_answered(&w->p);
+    if ((actions & TL__WAITER_PROBE) && !w->are_notifications_lost)
+        tl__waiter_policy_probed(&w->p, w->now_us);
+}
+
+/* Let time pass until `until_us`, exchanging whatever is due. */
+static void run_until(struct world *w, uint64_t until_us)
+{
+    for (int guard = 0;; guard++) {
+        uint64_t at = tl__waiter_policy_deadline_us(&w->p);
+        unsigned actions;
+
+        assert_true(guard < 100000); /* no hot loop */
+        if (at > until_us)
+            break;
+        if (at > w->now_us)
+            w->now_us = at;
+        actions = tl__waiter_policy_next(&w->p, w->now_us);
+        if (actions == 0)
+            continue;
+        assert_int_equal(tl__waiter_policy_next(&w->p, w->now_us), 0); /* busy */
+        assert_true(tl__waiter_policy_deadline_us(&w->p) == UINT64_MAX);
+        answer(w, actions);
+    }
+    w->now_us = until_us;
+}
+
+static struct world new_world(bool can_listen)
+{
+    struct world w = {
+        .now_us = 1000 * SECOND, .due_us = -1, .is_election_won = true, .is_arming_possible = true};
+
+    tl__waiter_policy_init(&w.p, 60 * SECOND, can_listen, 42);
+    assert_true(tl__waiter_policy_deadline_us(&w.p) == UINT64_MAX); /* no connection */
+    assert_int_equal(tl__waiter_policy_next(&w.p, w.now_us), 0);
+    tl__waiter_policy_connected(&w.p, w.now_us);
+    assert_true(tl__waiter_policy_deadline_us(&w.p) == 0);
+    return w;
+}
+
+static void an_idle_sentinel_arms_and_sleeps(void **state)
+{
+    struct world w = new_world(true);
+    int ticks;
+
+    (void)state;
+    run_until(&w, w.now_us + 50 * MS);
+    assert_true(w.p.is_sentinel && w.p.is_listening && w.p.is_armed);
+    assert_int_equal(w.arms, 1);
+    ticks = w.ticks;
+    run_until(&w, w.now_us + 40 * SECOND);
+    assert_int_equal(w.ticks, ticks); /* asleep: probes only */
+    assert_true(w.probes >= 3 && w.probes <= 5);
+    assert_int_equal(w.elections, 1);
+    run_until(&w, w.now_us + 25 * SECOND); /* the fallback poll, still armed */
+    assert_int_equal(w.ticks, ticks + 1);
+    assert_true(w.p.is_armed);
+}
+
+static void naps_are_short_while_events_flow_and_grow(void **state)
+{
+    struct world w = new_world(true);
+    int ticks;
+
+    (void)state;
+    run_until(&w, w.now_us + 50 * MS);
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    w.activity++;
+    run_until(&w, w.now_us);
+    assert_int_equal(w.last & (TL__WAITER_DISARM | TL__WAITER_TICK),
+                     TL__WAITER_DISARM | TL__WAITER_TICK);
+    assert_false(w.p.is_armed);
+    ticks = w.ticks;
+    for (int i = 0; i < 100; i++) { /* an event every 200 us */
+        w.activity++;
+        run_until(&w, w.now_us + 200);
+    }
+    assert_true(w.ticks - ticks >= 90);
+    assert_int_equal(w.arms, 1);
+    ticks = w.ticks;
+    run_until(&w, w.now_us + 9 * MS);
+    assert_in_range(w.ticks - ticks, 5, 10); /* 0.2, 0.4, 0.8, 1.6, 2, 2, 2 ms */
+    run_until(&w, w.now_us + 5 * MS);
+    assert_true(w.p.is_armed);
+}
+
+static void what_the_poll_behind_arming_finds_disarms(void **state)
+{
+    struct world w = new_world(true);
+
+    (void)state;
+    run_until(&w, w.now_us + 5 * MS);
+    assert_true(w.p.is_sentinel && !w.p.is_armed);
+    for (;;) {
+        unsigned actions;
+
+        w.now_us = tl__waiter_policy_deadline_us(&w.p) > w.now_us
+                       ? tl__waiter_policy_deadline_us(&w.p)
+                       : w.now_us;
+        actions = tl__waiter_policy_next(&w.p, w.now_us);
+        if (actions & TL__WAITER_ARM)
+            w.activity++; /* committed just before */
+        answer(&w, actions);
+        if (actions & TL__WAITER_ARM)
+            break;
+    }
+    run_until(&w, w.now_us);
+    assert_true(w.last & TL__WAITER_DISARM);
+    assert_true(w.last & TL__WAITER_TICK);
+    assert_false(w.p.is_armed);
+}
+
+static void a_parked_publisher_costs_longer_naps_only(void **state)
+{
+    struct world w = new_world(true);
+    int ticks;
+
+    (void)state;
+    w.is_arming_possible = false;
+    run_until(&w, w.now_us + 100 * MS);
+    assert_false(w.p.is_armed);
+    ticks = w.ticks;
+    run_until(&w, w.now_us + SECOND);
+    assert_in_range(w.ticks - ticks, 48, 54); /* 20 ms */
+    w.is_arming_possible = true;
+    run_until(&w, w.now_us + 25 * MS);
+    assert_true(w.p.is_armed);
+}
+
+static void the_sentinel_wakes_others_once_for_many(void **state)
+{
+    struct world w = new_world(true);
+
+    (void)state;
+    run_until(&w, w.now_us + 50 * MS);
+    w.others = 3;
+    run_until(&w, w.now_us + 70 * SECOND);
+    w.wakes = 0;
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    for (int i = 0; i < 50; i++) {
+        w.activity++;
+        run_until(&w, w.now_us + 200);
+    }
+    assert_in_range(w.wakes, 9, 11); /* 10 ms: one a millisecond at most */
+    w.others = 0;
+    run_until(&w, w.now_us + 100 * MS);
+    w.wakes = 0;
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    w.activity++;
+    run_until(&w, w.now_us + 100 * MS);
+    assert_int_equal(w.wakes, 0); /* nobody is there */
+}
+
+static void others_sleep_and_stand_for_election(void **state)
+{
+    struct world w = new_world(true);
+    int ticks;
+
+    (void)state;
+    w.is_election_won = false;
+    run_until(&w, w.now_us + 100 * MS);
+    ticks = w.ticks;
+    run_until(&w, w.now_us + 10 * SECOND);
+    assert_int_equal(w.ticks, ticks);
+    assert_in_range(w.elections, 10, 22);
+    assert_int_equal(w.arms, 0);
+    /* a notification: look, and see whether the sentinel left */
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    run_until(&w, w.now_us);
+    assert_int_equal(w.ticks, ticks + 1);
+    /* it died: elected, and whoever slept through its end is woken */
+    w.is_election_won = true;
+    w.others = 1;
+    w.wakes = 0;
+    run_until(&w, w.now_us + SECOND + 50 * MS);
+    assert_true(w.p.is_sentinel);
+    assert_int_equal(w.wakes, 1);
+    assert_true(w.p.is_armed);
+}
+
+static void what_falls_due_wakes(void **state)
+{
+    struct world w = new_world(true);
+    int ticks;
+
+    (void)state;
+    w.is_election_won = false;
+    w.due_us = 300 * MS;
+    run_until(&w, w.now_us + 10 * MS);
+    ticks = w.ticks;
+    run_until(&w, w.now_us + 250 * MS);
+    assert_int_equal(w.ticks, ticks);
+    w.due_us = -1;
+    run_until(&w, w.now_us + 100 * MS);
+    assert_int_equal(w.ticks, ticks + 1);
+    /* due for ever and not to be had: no hot loop */
+    w.due_us = 0;
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    ticks = w.ticks;
+    run_until(&w, w.now_us + 100 * MS);
+    assert_in_range(w.ticks - ticks, 10, 22);
+}
+
+static void rows_make_the_next_due_known_again(void **state)
+{
+    struct world w = new_world(true);
+    int ticks;
+
+    (void)state;
+    run_until(&w, w.now_us + 50 * MS);
+    assert_true(w.p.is_armed);
+    w.rows = 5; /* a retry, no new event: the bell stays armed */
+    tl__waiter_policy_want_tick(&w.p);
+    run_until(&w, w.now_us);
+    w.rows = 0;
+    w.due_us = 200 * MS;
+    tl__waiter_policy_want_tick(&w.p);
+    run_until(&w, w.now_us);
+    assert_true(w.p.is_armed);
+    ticks = w.ticks;
+    w.due_us = -1;
+    run_until(&w, w.now_us + 250 * MS);
+    assert_int_equal(w.ticks, ticks + 1);
+}
+
+static void without_notifications_it_polls_and_recovers(void **state)
+{
+    struct world w = new_world(true);
+    int ticks;
+
+    (void)state;
+    w.are_notifications_lost = true;
+    w.p.poll_interval_us = SECOND;
+    run_until(&w, w.now_us + 4 * SECOND);
+    assert_false(w.p.has_gone_deaf);
+    run_until(&w, w.now_us + 2 * SECOND);
+    assert_true(w.p.has_gone_deaf);
+    w.p.has_gone_deaf = false;
+    ticks = w.ticks;
+    run_until(&w, w.now_us + 10 * SECOND);
+    assert_in_range(w.ticks - ticks, 9, 13);
+    w.activity++; /* while events come it looks more often */
+    run_until(&w, w.now_us + SECOND);
+    ticks = w.ticks;
+    w.activity++;
+    run_until(&w, w.now_us + SECOND);
+    assert_in_range(w.ticks - ticks, 1, 6);
+    assert_int_equal(w.elections, 0);
+    assert_int_equal(w.arms, 0);
+    run_until(&w, w.now_us + 40 * SECOND);
+    assert_false(w.p.has_gone_deaf); /* said once */
+    w.are_notifications_lost = false;
+    run_until(&w, w.now_us + 20 * SECOND);
+    assert_true(w.p.is_listening && w.p.is_sentinel && w.p.is_armed);
+}
+
+static void a_sentinel_that_goes_deaf_resigns(void **state)
+{
+    struct world w = new_world(true);
+
+    (void)state;
+    run_until(&w, w.now_us + 50 * MS);
+    assert_true(w.p.is_sentinel && w.p.is_armed);
+    w.are_notifications_lost = true;
+    run_until(&w, w.now_us + 25 * SECOND);
+    assert_true(w.p.has_gone_deaf);
+    assert_false(w.p.is_sentinel || w.p.is_armed || w.p.is_listening);
+}
+
+static void no_listen_polls_only(void **state)
+{
+    struct world w = new_world(false);
+
+    (void)state;
+    w.p.poll_interval_us = SECOND;
+    run_until(&w, w.now_us + 20 * SECOND);
+    assert_in_range(w.ticks, 20, 27);
+    assert_int_equal(w.probes + w.elections + w.arms + w.wakes, 0);
+}
+
+static void leaving_hands_the_duty_on(void **state)
+{
+    struct world w = new_world(true);
+
+    (void)state;
+    w.others = 1;
+    run_until(&w, w.now_us + 50 * MS);
+    assert_true(w.p.is_armed);
+    tl__waiter_policy_leave(&w.p);
+    answer(&w, tl__waiter_policy_next(&w.p, w.now_us));
+    assert_int_equal(w.last & (TL__WAITER_DISARM | TL__WAITER_RELEASE | TL__WAITER_WAKE),
+                     TL__WAITER_DISARM | TL__WAITER_RELEASE | TL__WAITER_WAKE);
+    assert_false(w.last & TL__WAITER_ELECT);
+    assert_false(w.p.is_sentinel || w.p.is_armed);
+    run_until(&w, w.now_us); /* back again: stands at once */
+    assert_true(w.p.is_sentinel);
+}
+
+static void a_new_connection_starts_from_nothing(void **state)
+{
+    struct world w = new_world(true);
+
+    (void)state;
+    run_until(&w, w.now_us + 50 * MS);
+    tl__waiter_policy_disconnected(&w.p);
+    assert_true(tl__waiter_policy_deadline_us(&w.p) == UINT64_MAX);
+    assert_false(w.p.is_sentinel || w.p.is_armed || w.p.is_listening);
+    w.ticks = 0;
+    tl__waiter_policy_connected(&w.p, w.now_us);
+    run_until(&w, w.now_us);
+    assert_true(w.ticks >= 1); /* before any wait */
+    assert_true(w.p.is_sentinel);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_idle_sentinel_arms_and_sleeps),
+        cmocka_unit_test(naps_are_short_while_events_flow_and_grow),
+        cmocka_unit_test(what_the_poll_behind_arming_finds_disarms),
+        cmocka_unit_test(a_parked_publisher_costs_longer_naps_only),
+        cmocka_unit_test(the_sentinel_wakes_others_once_for_many),
+        cmocka_unit_test(others_sleep_and_stand_for_election),
+        cmocka_unit_test(what_falls_due_wakes),
+        cmocka_unit_test(rows_make_the_next_due_known_again),
+        cmocka_unit_test(without_notifications_it_polls_and_recovers),
+        cmocka_unit_test(a_sentinel_that_goes_deaf_resigns),
+        cmocka_unit_test(no_listen_polls_only),
+        cmocka_unit_test(leaving_hands_the_duty_on),
+        cmocka_unit_test(a_new_connection_starts_from_nothing),
+    };
+
+    return cmocka_run_group_tests_name("waiter_policy", tests, NULL, NULL);
+}
