@@ -253,11 +253,13 @@ static tl_status prepare(tl_client *c, struct tl__statement *st)
 tl_status tl__client_statement(tl_client *c, const char *topic, const char *template_text,
                                struct tl__statement **ret)
 {
-    tl_status status = cached_get(c, topic, template_text, ret);
+    struct tl__statement *st = NULL;
+    tl_status status = cached_get(c, topic, template_text, &st);
 
-    if (status == TL_OK && (*ret)->prepared_on != c->generation)
-        status = prepare(c, *ret);
-    return status;
+    if (status != TL_OK || st == NULL)
+        return status;
+    *ret = st;
+    return st->prepared_on == c->generation ? TL_OK : prepare(c, st);
 }
 
 /* ----------------------------------------------------------------------------------- calls -- */

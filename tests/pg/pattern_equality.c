@@ -17,8 +17,22 @@ static unsigned int next(unsigned int below)
     return (unsigned int)(random_state >> 11) % below;
 }
 
+struct text {
+    char bytes[600];
+    size_t len;
+};
+
+static void add(struct text *to, const char *part)
+{
+    size_t len = strlen(part);
+
+    assert_true(to->len + len < sizeof to->bytes);
+    memcpy(to->bytes + to->len, part, len + 1);
+    to->len += len;
+}
+
 /* Few segments over a small alphabet, so that many pairs match; odd ones too. */
-static void make_text(char *to, bool is_pattern)
+static void make_text(struct text *to, bool is_pattern)
 {
     static const char *const words[] = {"a",   "b",   "ab", "_",        "%", "[a]",
                                         "a+",  "\\d", "(",  "\xc3\xbc", "$", "^a",
@@ -26,22 +40,23 @@ static void make_text(char *to, bool is_pattern)
     static const char *const wild[] = {"*", "**", "a*", "***", "*", "**"};
     unsigned int segments = next(12) == 0 ? 0 : 1 + next(4);
 
-    to[0] = '\0';
+    *to = (struct text){.len = 0};
     for (unsigned int i = 0; i < segments; i++) {
         if (i > 0 || next(60) == 0)
-            strcat(to, ".");
+            add(to, ".");
         if (is_pattern && next(3) == 0)
-            strcat(to, wild[next(6)]);
+            add(to, wild[next(6)]);
         else if (next(40) == 0)
-            strcat(to, next(2) == 0 ? "*" : "");
+            add(to, next(2) == 0 ? "*" : "");
         else
-            strcat(to, words[next(4) != 0 ? next(3) : next(18)]);
+            add(to, words[next(4) != 0 ? next(3) : next(18)]);
     }
     if (next(80) == 0)
-        strcat(to, ".");
-    if (next(200) == 0)
-        for (int i = (int)strlen(to); i < 250 + (int)next(12); i++)
-            strcat(to, "x");
+        add(to, ".");
+    if (next(200) == 0) {
+        for (size_t end = 250 + next(12); to->len < end;)
+            add(to, "x");
+    }
 }
 
 static void both_matchers_agree(void **state)
@@ -56,14 +71,15 @@ static void both_matchers_agree(void **state)
                         "coalesce(trunkline.type_problem($1::text), ''), "
                         "coalesce(trunkline.pattern_problem($2::text), '')");
     for (int i = 0; i < PAIRS; i++) {
-        char type[600], pattern[600];
+        struct text type_text, pattern_text;
+        const char *type = type_text.bytes, *pattern = pattern_text.bytes;
         const char *values[2] = {type, pattern};
         const char *type_problem = "", *pattern_problem = "";
         bool is_match;
         PGresult *res;
 
-        make_text(type, false);
-        make_text(pattern, true);
+        make_text(&type_text, false);
+        make_text(&pattern_text, true);
         is_match = tl_pattern_matches(pattern, type);
         matches += is_match;
         (void)!tl_type_check(type, &type_problem);
