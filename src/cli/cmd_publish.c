@@ -163,8 +163,13 @@ static void bulk_freep(struct bulk **b)
 static int fail_line(const struct bulk *b, tl_status status, uint64_t line, const char *message,
                      const char *detail, bool is_unknown)
 {
+    static const char index_end[] = " of the batch: ";
     char text[1200], hint[300];
 
+    /* The library counts within its batch; the line says more. */
+    const char *after = line > 0 ? strstr(message, index_end) : NULL;
+    if (after && strncmp(message, "event ", strlen("event ")) == 0)
+        message = after + strlen(index_end);
     if (line > 0)
         snprintf(text, sizeof text, "line %llu: %s", (unsigned long long)line, message);
     else

@@ -65,15 +65,20 @@ static void *read_log(void *userdata)
 /* In the child. The conninfo goes by the environment: arguments are there for all to read. */
 static _Noreturn void exec_serve(const char *conninfo, const char *schema, int log_fd, pid_t parent)
 {
+    char program[4096]; /* its real name, so that ps does not say "exe" */
+    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
     sigset_t none;
 
+    if (len < 0)
+        _exit(127);
+    program[len] = 0;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (getppid() == parent && dup2(log_fd, STDERR_FILENO) >= 0 &&
         (!conninfo || setenv("TRUNKLINE_DB", conninfo, 1) == 0))
-        execl("/proc/self/exe", "trunkline", "serve", "--schema", schema, "--webhook-allow",
-              "127.0.0.1", "--stop-timeout", "10s", (char *)NULL);
+        execl(program, "trunkline", "serve", "--schema", schema, "--webhook-allow", "127.0.0.1",
+              "--stop-timeout", "10s", (char *)NULL);
     _exit(127);
 }
 

@@ -11,25 +11,26 @@ enum { WIDTH = 96, OPTION_COLUMN = 28 };
 /* Print text wrapped at WIDTH, its further lines indented. The first line starts at `column`. */
 static void print_wrapped(const char *text, int column, int indent)
 {
+    bool is_space_due = false;
+
     while (*text) {
         size_t word = strcspn(text, " \n");
-        if (column > indent && column + (int)word > WIDTH) {
+        int width = (int)word + is_space_due;
+        if (is_space_due && column + width > WIDTH) {
             printf("\n%*s", indent, "");
             column = indent;
+            is_space_due = false;
         }
-        printf("%.*s", (int)word, text);
-        column += (int)word;
+        printf("%s%.*s", is_space_due ? " " : "", (int)word, text);
+        column += (int)word + is_space_due;
+        is_space_due = word > 0;
         text += word;
         if (*text == '\n') {
             printf("\n%*s", text[1] == '\n' || !text[1] ? 0 : indent, "");
             column = indent;
-            text++;
-        } else if (*text == ' ') {
-            if (column < WIDTH)
-                putchar(' ');
-            column++;
-            text++;
+            is_space_due = false;
         }
+        text += *text != 0;
     }
     putchar('\n');
 }
