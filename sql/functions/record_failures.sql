@@ -12,8 +12,8 @@ DECLARE
     previous bigint;
 BEGIN
     IF jsonb_typeof(failures) <> 'array' OR jsonb_path_exists(failures,
-        '$[*] ? (@.type() != "object" || !(exists(@.position)) || @.position.type() != "number" || @.position != @.position.floor()
-                 || exists(@.retry_after_us ? (@.type() != "number" || @ != @.floor() || @ < 0))
+        '$[*] ? (@.type() != "object" || !(exists(@.position)) || @.position.type() != "number" || @.position != @.position.floor() || @.position > 9e18
+                 || exists(@.retry_after_us ? (@.type() != "number" || @ != @.floor() || @ < 0 || @ > 9e18))
                  || exists(@.verdict ? (@ != "retry" && @ != "fail" && @ != "skip")))', silent => true)
     THEN
         PERFORM @extschema@.fail('TL005', 'failures is not an array of objects with position, error, verdict (retry, fail or skip), retry_after_us',
