@@ -1,6 +1,7 @@
 /*
  * exec.c: targets "exec:command line": /bin/sh runs the command for each event, with the event as
- * JSON on stdin. Exit 0 is done, anything else (75, EX_TEMPFAIL, by name) is tried again, with the end of stderr as the error.
+ * a line of JSON on stdin. Exit 0 is done, anything else (75, EX_TEMPFAIL, by name) is tried again,
+ * with the end of stderr as the error.
  * The command is a process group of its own; a time-out ends the group.
  */
 #include <errno.h>
@@ -275,9 +276,11 @@ static void deliver(struct tl__sink *sink, struct tl__sink_delivery *delivery)
     driver->first = run;
     uv_timer_start(&run->timer, on_timeout, sink->env->exec_timeout_us / 1000, 0);
     uv_read_start((uv_stream_t *)&run->err, give_buffer, on_stderr);
-    uv_buf_t body = uv_buf_init((char *)delivery->body, (unsigned)delivery->body_len);
+    static char newline[] = "\n"; /* a line, for `read` and for >> into a file */
+    uv_buf_t body[] = {uv_buf_init((char *)delivery->body, (unsigned)delivery->body_len),
+                       uv_buf_init(newline, 1)};
     run->write.data = run;
-    if (uv_write(&run->write, (uv_stream_t *)&run->in, &body, 1, on_written) != 0)
+    if (uv_write(&run->write, (uv_stream_t *)&run->in, body, 2, on_written) != 0)
         close_handle((uv_handle_t *)&run->in);
 }
 
