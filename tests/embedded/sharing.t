@@ -9,6 +9,8 @@ use EmbeddedTest;
 use List::Util qw(uniq);
 use Test::More;
 
+my $seed = $ENV{TRUNKLINE_TEST_SEED} // 20240229;
+
 sub together {
     my ($who, $id, $dir, $count, $what) = @_;
     my @holders = map { hold($id, $dir) } 1 .. $count;
@@ -72,39 +74,45 @@ for my $id (identities()) {
     is scalar(uniq map { $_->{server} } @waiting), 1, "$who: with one server";
     leave_one_by_one($who, @waiting);
 
-    # At random: whoever is attached has a working server, whatever happens to the others. The
-    # killed include those that are just starting it, stopping it or waiting.
-    my $seed = $ENV{TRUNKLINE_TEST_SEED} // 20240229;
+    # At random, several at once: whoever is attached has a working server, whatever happens to the
+    # others. The killed include those that are just starting it, stopping it or waiting.
     srand $seed;
-    my (@attached, @closing);
-    my ($broken, $refused, %done) = (0, 0);
-    for my $step (1 .. 150) {
-        my $dice = int rand 10;
-        if (!@attached || ($dice < 4 && @attached < 5)) {
-            my @new = map { hold($id, $dir) } 1 .. 1 + int rand 2;
-            (pop @new)->kill9 if @new > 1; # at whatever point it is
-            for my $holder (@new) {
-                if ($holder->ready) {
-                    push @attached, $holder;
-                } else {
-                    $refused++;
-                    diag explain [@$holder{qw(message detail)}];
-                }
-            }
-            $done{open}++;
-        } else {
-            my ($holder) = splice @attached, int(rand @attached), 1;
-            if ($dice < 7) {
-                $holder->leave;
+    my (@attached, %done);
+    my ($broken, $refused) = (0, 0);
+    for my $step (1 .. 60) {
+        my (@leaving, @new);
+        for my $holder (splice @attached) {
+            my $dice = int rand 10;
+            if ($dice < 4) {
+                push @leaving, $holder->say_word('close');
                 $done{close}++;
-            } elsif ($dice < 9) {
+            } elsif ($dice < 5) {
                 $holder->kill9;
                 $done{kill}++;
-            } else { # killed within its close
-                $holder->say_word('close');
-                $holder->kill9;
+            } elsif ($dice < 6) {
+                $holder->say_word('close')->kill9;
                 $done{'kill in close'}++;
+            } else {
+                push @attached, $holder;
             }
+        }
+        push @new, hold($id, $dir) for 1 .. int rand 4;
+        $done{open} += @new;
+        if (@new > 1) { # at whatever point it is
+            (pop @new)->kill9;
+            $done{'kill in open'}++;
+        }
+        for my $holder (@new) {
+            if ($holder->ready) {
+                push @attached, $holder;
+            } else {
+                $refused++;
+                diag explain [@$holder{qw(message detail)}];
+            }
+        }
+        for my $holder (@leaving) {
+            $refused += ($holder->line // 'end') ne 'closed';
+            $holder->end;
         }
         $broken += grep { !$_->works } @attached;
         if ($broken || $refused) {
@@ -113,8 +121,8 @@ for my $id (identities()) {
         }
     }
     note join ', ', map { "$_: $done{$_}" } sort keys %done;
-    is $broken, 0, "$who: 150 random steps: every attached process had a working server";
-    is $refused, 0, "$who: and every start succeeded";
+    is $broken, 0, "$who: 60 random steps: every attached process had a working server";
+    is $refused, 0, "$who: and every start and close succeeded";
     $_->leave for @attached;
     my $last = hold($id, $dir);
     ok $last->ready && $last->leave && !is_alive($last->{server}), "$who: in the end the last one stops it";
