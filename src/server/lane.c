@@ -353,23 +353,19 @@ static void take_list(struct tl__lane *lane, struct tl__subscription_list *list)
 
 /* ----------------------------------------------------------------------------------------- loop */
 
+/* Unless it drained, deliveries may be in flight: nobody waits for their results any more. */
 static void end(struct tl__lane *lane, tl_status status)
 {
     if (lane->has_ended)
         return;
     lane->has_ended = true;
+    lane->is_aborting = true;
     uv_poll_stop(&lane->worker_poll);
     arm_timer(lane, UINT64_MAX);
-    lane->settings.on_end(status, lane->settings.userdata);
-}
-
-static void abort_now(struct tl__lane *lane)
-{
-    lane->is_aborting = true;
     for (size_t i = 0; lane->settings.kinds[i]; i++)
         if (lane->settings.kinds[i]->abort)
             lane->settings.kinds[i]->abort(&lane->envs[i]);
-    end(lane, TL_E_CANCELLED);
+    lane->settings.on_end(status, lane->settings.userdata);
 }
 
 static void drop_broken(struct tl__lane *lane)
@@ -424,14 +420,14 @@ static void on_async(uv_async_t *async)
     lane->posted = NULL;
     uv_mutex_unlock(&lane->lock);
     if (lane->is_abort_posted && !lane->has_ended) {
-        abort_now(lane);
+        end(lane, TL_E_CANCELLED);
     } else if (lane->is_stop_posted && !lane->is_stopping && !lane->has_ended) {
         lane->is_stopping = true;
         tl_worker_stop(lane->worker);
         kick(lane);
     } else if (list && !lane->is_stopping && !lane->has_ended) {
         take_list(lane, list);
-        if (!lane->is_ready)
+        if (!lane->is_ready && lane->settings.on_ready)
             lane->settings.on_ready(lane->settings.userdata);
         lane->is_ready = true;
         kick(lane);
@@ -469,11 +465,12 @@ static tl_status connect_worker(struct tl__lane *lane)
     tl_status status = tl_client_open(options->conninfo, &options->client, &lane->client);
 
     if (status == TL_OK)
-        status = tl_worker_new(lane->client, "serve", NULL,
-                               TL_WORKER_OPTIONS(.concurrency = WORKER_CONCURRENCY,
-                                                 .lease_us = options->lease_us,
-                                                 .stop_timeout_us = options->stop_timeout_us),
-                               &lane->worker);
+        status = tl_worker_new(
+            lane->client, "serve", NULL,
+            TL_WORKER_OPTIONS(.concurrency = WORKER_CONCURRENCY, .lease_us = options->lease_us,
+                              /* serve.c's own limit goes first */
+                              .stop_timeout_us = options->stop_timeout_us + 10000000),
+            &lane->worker);
     if (status != TL_OK)
         tl__log_error(TL_LOG_ERROR, "start_failed", status,
                       lane->client ? tl_client_error(lane->client) : NULL);

@@ -18,8 +18,12 @@
 #include "log.h"
 #include "trunkline/trunkline_version.h"
 
+enum { ABORT_TIMEOUT_MS = 1000 };
+
 struct daemon {
     const struct tl__serve_options *options;
+    struct tl__serve_options own_options;
+    uv_loop_t own_loop;
     struct tl__netguard guard;
     uv_loop_t *loop;
     uv_signal_t signals[3];
@@ -28,7 +32,7 @@ struct daemon {
     struct tl__control *control;
     struct tl__lane *lane;
     tl_status lane_status, sql_status;
-    bool has_lane_ended, is_stopping, is_aborted, is_late;
+    bool has_lane_ended, is_stopping, is_aborted, is_late, is_abandoned;
     /* The SQL thread. @locks: sql_lock guards these; sql_lane is NULL while it does not run. */
     uv_mutex_t sql_lock;
     uv_thread_t sql_thread;
@@ -40,11 +44,6 @@ static const struct tl__sink_kind *const loop_kinds[] = {&tl__sink_webhook, &tl_
 static const struct tl__sink_kind *const sql_kinds[] = {&tl__sink_sqlfunction, NULL};
 
 /* ------------------------------------------------------------------------------------- SQL lane */
-
-static void on_sql_ready(void *userdata)
-{
-    (void)userdata;
-}
 
 static void on_sql_end(tl_status status, void *userdata)
 {
@@ -72,7 +71,6 @@ static void run_sql_lane(void *userdata)
         .options = d->options,
         .guard = &d->guard,
         .kinds = sql_kinds,
-        .on_ready = on_sql_ready,
         .on_end = on_sql_end,
         .userdata = d,
     };
@@ -155,8 +153,19 @@ static void maybe_finish(struct daemon *d)
         close_handle(&d->signals[i]);
 }
 
+static void on_abort_timeout(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+
+    tl__log_event(TL_LOG_WARN, "abandoned", "message",
+                  "a SQL function still runs; its transaction ends with the process", NULL);
+    d->is_abandoned = true;
+    uv_stop(d->loop);
+}
+
 static void abort_lanes(struct daemon *d)
 {
+    uv_timer_start(&d->stop_timer, on_abort_timeout, ABORT_TIMEOUT_MS, 0);
     tl__lane_post_abort(d->lane);
     uv_mutex_lock(&d->sql_lock);
     if (d->sql_lane)
@@ -306,9 +315,10 @@ static tl_status serve(struct daemon *d)
     }
     uv_run(d->loop, UV_RUN_DEFAULT);
     d->control = tl__control_stop(d->control);
-    if (d->has_sql_thread)
+    if (d->has_sql_thread && !d->is_abandoned)
         uv_thread_join(&d->sql_thread);
-    d->lane = tl__lane_free(d->lane);
+    if (!d->is_abandoned)
+        d->lane = tl__lane_free(d->lane);
     status = result_of(d);
     tl__log_event(TL_LOG_INFO, "stopped", "status", tl_status_name(status), NULL);
     return status;
@@ -316,26 +326,35 @@ static tl_status serve(struct daemon *d)
 
 tl_status tl__serve_run(const struct tl__serve_options *options)
 {
-    struct tl__serve_options own = *options;
-    struct daemon d = {.options = &own, .guard = {.is_open = options->allow_private}};
-    uv_loop_t loop;
+    struct daemon *d = calloc(1, sizeof *d);
 
-    own.client.log = tl__log_library;
-    own.client.log_userdata = NULL;
+    if (!d)
+        return TL_E_NOMEM;
+    d->own_options = *options;
+    d->own_options.client.log = tl__log_library;
+    d->own_options.client.log_userdata = NULL;
+    d->options = &d->own_options;
+    d->guard.is_open = options->allow_private;
     tl__log_setup(options->log_level, options->is_log_json);
-    if (options->webhook_allow && !tl__netguard_allow(&d.guard, options->webhook_allow)) {
+    if (options->webhook_allow && !tl__netguard_allow(&d->guard, options->webhook_allow)) {
         tl__log_event(TL_LOG_ERROR, "start_failed", "message",
                       "the list of allowed addresses is malformed: 10.0.0.0/8,127.0.0.1,fd00::/8",
                       NULL);
+        free(d);
         return TL_E_INVALID;
     }
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || uv_loop_init(&loop) != 0)
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || uv_loop_init(&d->own_loop) != 0) {
+        free(d);
         return TL_E_NOMEM;
-    d.loop = &loop;
-    uv_mutex_init(&d.sql_lock);
-    tl_status status = serve(&d);
-    uv_mutex_destroy(&d.sql_lock);
-    uv_loop_close(&loop);
+    }
+    d->loop = &d->own_loop;
+    uv_mutex_init(&d->sql_lock);
+    tl_status status = serve(d);
+    if (d->is_abandoned) /* the SQL thread still uses all of it until the process ends */
+        return status;
+    uv_mutex_destroy(&d->sql_lock);
+    uv_loop_close(d->loop);
     curl_global_cleanup();
+    free(d);
     return status;
 }

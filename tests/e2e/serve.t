@@ -1,0 +1,66 @@
+#!/usr/bin/env perl
+# trunkline serve itself: schema, leader, several daemons, loss of the database, memory (WRK-2, MIG-2,
+# WAK-4, CFG-5).
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../support";
+use Test::More;
+use TrunklineTest;
+
+my $bin = $ENV{TRUNKLINE_BIN};
+
+# A missing schema is an error unless told to migrate.
+my $db = new_database('--empty');
+my $serve = start_program([$bin, 'serve', '--db', $db]);
+is wait_exit($serve), 10, 'no schema: 10';
+like slurp($serve->{err}), qr/^hint: .*trunkline migrate/m, 'the hint names trunkline migrate';
+$serve = start_serve($db, ['--migrate']);
+pass '--migrate';
+ok wait_for(sub { slurp($serve->{err}) =~ /event=leader/ }), 'it leads';
+
+# Two daemons: one leader, each event once; the other takes over.
+query($db, q(CREATE TABLE public.seen (position bigint);
+    CREATE FUNCTION public.see(e jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.seen VALUES ((e ->> 'position')::bigint) $$));
+tl_ok(['subscribe', 's', '**', '--target', 'sql:public.see', '--db', $db]);
+my $second = start_serve($db, []);
+ok wait_for(sub { slurp($_->{err}) =~ /event=served subscription=s / }), 'both serve' for $serve, $second;
+unlike slurp($second->{err}), qr/event=leader/, 'one leads';
+tl_ok(['publish', '--ndjson', '--db', $db], stdin => join '', map { qq({"type":"a.b","data":$_}\n) } 1 .. 300);
+ok wait_for(sub { query($db, 'SELECT count(*) FROM public.seen') eq '300' }), 'all delivered';
+is query($db, 'SELECT count(DISTINCT position) FROM public.seen'), '300', 'each once';
+is stop_program($serve), 0, 'the leader stops';
+ok wait_for(sub { slurp($second->{err}) =~ /event=leader/ }), 'the other one leads';
+
+# All connections are cut: it comes back by itself.
+query($db, q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'trunkline serve'));
+tl_ok(['publish', 'a.c', '1', '--db', $db]);
+ok wait_for(sub { query($db, 'SELECT count(*) FROM public.seen') eq '301' }), 'WAK-4 delivers after its connections were cut';
+ok wait_for(sub { (() = slurp($second->{err}) =~ /event=leader/g) == 2 }), 'and leads again';
+
+# At rest: 20 MB, and hardly any work.
+my ($rss) = slurp("/proc/$second->{pid}/status") =~ /^VmRSS:\s+(\d+) kB/m;
+SKIP: {
+    skip 'memory is another thing under a sanitizer', 1 if slurp("/proc/$second->{pid}/maps") =~ /libasan|libtsan/;
+    cmp_ok $rss, '<=', 20 * 1024, "resident memory: $rss kB";
+}
+is stop_program($second), 0, 'stop';
+
+# The embedded database: serve owns it, others attach, a restart of the server is survived.
+my $data = workdir() . '/pg';
+my %env = (TRUNKLINE_DATA_DIR => $data);
+delete @ENV{qw(TRUNKLINE_DB DATABASE_URL)};
+my $own = start_program([$bin, 'serve'], env => \%env);
+ok wait_for(sub { slurp($own->{err}) =~ /event=ready/ }, 60), 'serve on the embedded database' or diag slurp($own->{err});
+my $pid = decode(tl_ok(['db', '--json'], env => \%env))->{pid};
+tl_ok(['subscribe', 'run', '**', '--target', "exec:cat >> $data.events"], env => \%env);
+tl_ok(['publish', 'a.b', '1'], env => \%env);
+ok wait_for(sub { slurp("$data.events") =~ /"type":"a\.b"/ }), 'commands run there without a flag';
+kill 'KILL', $pid;
+ok wait_for(sub { !kill 0, $pid }), 'kill -9 of the server';
+tl_ok(['publish', 'a.c', '2'], env => \%env);
+ok wait_for(sub { slurp("$data.events") =~ /"type":"a\.c"/ }, 60), 'is recovered from' or diag slurp($own->{err});
+is stop_program($own), 0, 'stop';
+ok wait_for(sub { !-e "$data/data/postmaster.pid" }), 'and the server with it';
+
+done_testing;
