@@ -18,7 +18,8 @@ help: ## print this list
 	@sed -n 's/^\([a-z%*-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: bootstrap-build build ## install what is missing, build, show real events flowing
+demo: bootstrap-build $(BUILD)/build.ninja ## install what is missing, build, show real events flowing (ARGS=--stay)
+	@ninja -C $(BUILD) trunkline
 	@$(BUILD)/trunkline demo $(ARGS)
 
 .PHONY: test
