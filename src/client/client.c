@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "str.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -197,10 +198,12 @@ const char *tl_client_schema(const tl_client *c)
 static void ring(int fd)
 {
     uint64_t one = 1;
+    int saved = errno;
 
     if (write(fd, &one, sizeof one) < 0) {
         /* full: it rings already */
     }
+    errno = saved;
 }
 
 void tl_client_cancel(tl_client *c)

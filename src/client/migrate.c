@@ -227,8 +227,9 @@ static tl_status step(tl_client *c, enum step *ret)
     if (status == TL_OK)
         status = do_step(c, ret);
     if (status == TL_OK)
-        return run_text(c, "COMMIT");
-    tl__migrate_roll_back(c);
+        status = run_text(c, "COMMIT");
+    if (status != TL_OK)
+        tl__migrate_roll_back(c);
     return status;
 }
 
