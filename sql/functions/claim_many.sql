@@ -42,7 +42,13 @@ BEGIN
         topic := names[i];
         taken := @extschema@.take_lease(s, topic, NULL, least(capacity[n], 10000), lease, horizons[i],
             coalesce(claim_many.owner, current_setting('application_name')));
-        CONTINUE WHEN taken.token IS NULL;
+        IF taken.token IS NULL THEN
+            IF taken.upto < horizons[i] THEN
+                RETURN QUERY SELECT s.subscription_id, NULL::uuid, NULL::integer, taken.upto,
+                    NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz;
+            END IF;
+            CONTINUE;
+        END IF;
         IF taken.retries > 0 THEN
             RETURN QUERY EXECUTE @extschema@.retries_query(topic, true) USING taken.token;
         END IF;
@@ -55,4 +61,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text) IS
-    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by subscription and position. READ COMMITTED only (TL005).';
+    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by subscription and position; a row with a subscription and no token says that only a part of what is readable was looked at and none of it matched: claim again. READ COMMITTED only (TL005).';

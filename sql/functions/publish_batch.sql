@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION @extschema@.publish_batch(events jsonb, topic text DEFAULT 'bus')
-    RETURNS TABLE (id uuid, "position" bigint, deduplicated boolean) LANGUAGE plpgsql VOLATILE
+    RETURNS TABLE (id uuid, "position" bigint, deduplicated boolean) LANGUAGE plpgsql VOLATILE ROWS 1
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -43,14 +43,15 @@ BEGIN
                 jsonb_build_object('field', field, 'index', e.index));
     END;
     IF jsonb_path_exists(events, '$[*].id ? (@ != null)') THEN
-        RETURN QUERY
-            SELECT p.id, p."position", p.deduplicated
-              FROM jsonb_array_elements(events) WITH ORDINALITY a(element, i),
-                   jsonb_to_record(a.element) AS r(type text, data jsonb, id uuid, key text, tenant_id text,
-                        source text, metadata jsonb, expires_at timestamptz),
-                   LATERAL @extschema@.publish(r.type, r.data, publish_batch.topic, r.id, r.key, r.tenant_id, r.source,
-                        nullif(r.metadata, 'null'), r.expires_at) p
-             ORDER BY a.i;
+        -- not by a lateral join: the planner may put Memoize on it, and equal events would be stored once
+        FOR e IN SELECT r.* FROM jsonb_array_elements(events) WITH ORDINALITY a(element, i),
+                    jsonb_to_record(a.element) AS r(type text, data jsonb, id uuid, key text, tenant_id text,
+                        source text, metadata jsonb, expires_at timestamptz) ORDER BY a.i
+        LOOP
+            RETURN QUERY SELECT p.id, p."position", p.deduplicated
+                FROM @extschema@.publish(e.type, e.data, publish_batch.topic, e.id, e.key, e.tenant_id, e.source,
+                    nullif(e.metadata, 'null'), e.expires_at) p;
+        END LOOP;
         RETURN;
     END IF;
     RETURN QUERY EXECUTE format('INSERT INTO @extschema@.%I AS t (type, source, key, tenant_id, data, metadata, expires_at)

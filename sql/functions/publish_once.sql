@@ -1,7 +1,7 @@
 CREATE OR REPLACE FUNCTION @extschema@.publish_once(
         type text, data jsonb, topic text, event_id uuid, key text, tenant_id text, source text, metadata jsonb,
         expires_at timestamptz)
-    RETURNS TABLE (id uuid, "position" bigint, deduplicated boolean) LANGUAGE plpgsql VOLATILE
+    RETURNS TABLE (id uuid, "position" bigint, deduplicated boolean) LANGUAGE plpgsql VOLATILE ROWS 1
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE

@@ -141,8 +141,10 @@ BEGIN
     IF new.upto > cur.cursor THEN
         UPDATE @extschema@.cursors c SET cursor = new.upto
          WHERE c.subscription_id = cur.subscription_id AND c.slot = cur.slot;
+        new.token := NULL; -- no lease; upto below the horizon says that there is more to look at
+        RETURN new;
     END IF;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION @extschema@.take_lease(@extschema@.subscriptions, text, integer, integer, interval, bigint, text) IS
-    'Internal: take the next lease of a subscription; NULL when there is nothing to hand out.';
+    'Internal: take the next lease of a subscription; its token is NULL when there is nothing to hand out.';
