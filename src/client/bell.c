@@ -235,41 +235,29 @@ static tl_status lose_conn(struct tl__bell *b, uint64_t now_us)
     return lose(b, now_us, "connection lost");
 }
 
-static bool push_answer(struct tl__bell *b, struct answer a)
-{
-    if (b->answers_count == b->answers_size) {
-        size_t size = b->answers_size > 0 ? b->answers_size * 2 : 32;
-        struct answer *answers = calloc(size, sizeof *answers);
-
-        if (answers == NULL)
-            return false;
-        for (size_t i = 0; i < b->answers_count; i++)
-            answers[i] = b->answers[(b->answers_first + i) % b->answers_size];
-        free(b->answers);
-        b->answers = answers;
-        b->answers_size = size;
-        b->answers_first = 0;
-    }
-    b->answers[(b->answers_first + b->answers_count++) % b->answers_size] = a;
-    return true;
-}
-
 /* Room for n more entries, so that what was given to libpq never lacks its entry. */
 static bool reserve_answers(struct tl__bell *b, size_t n)
 {
-    while (b->answers_size - b->answers_count < n) {
-        size_t count = b->answers_count;
+    size_t size = b->answers_size > 0 ? b->answers_size * 2 : 32;
+    struct answer *answers;
 
-        /* fill up to force one doubling, then take the filling back */
-        while (b->answers_count < b->answers_size)
-            b->answers_count++;
-        if (!push_answer(b, (struct answer){.kind = ANSWER_IGNORED})) {
-            b->answers_count = count;
-            return false;
-        }
-        b->answers_count = count;
-    }
+    if (b->answers_size - b->answers_count >= n)
+        return true;
+    answers = calloc(size, sizeof *answers);
+    if (answers == NULL)
+        return false;
+    for (size_t i = 0; i < b->answers_count; i++)
+        answers[i] = b->answers[(b->answers_first + i) % b->answers_size];
+    free(b->answers);
+    b->answers = answers;
+    b->answers_size = size;
+    b->answers_first = 0;
     return true;
+}
+
+static void push_answer(struct tl__bell *b, struct answer a)
+{
+    b->answers[(b->answers_first + b->answers_count++) % b->answers_size] = a;
 }
 
 /* Give one statement to libpq, with its sync unless it shares the next one's. */
@@ -292,12 +280,12 @@ static bool send_statement(struct tl__bell *b, struct tl__statement *st, const s
             if (!PQsendPrepare(b->conn, st->name, st->sql, 0, NULL))
                 return false;
             st->prepared_on = b->connection;
-            (void)push_answer(b, (struct answer){.kind = ANSWER_PREPARE});
+            push_answer(b, (struct answer){.kind = ANSWER_PREPARE});
         }
         if (!PQsendQueryPrepared(b->conn, st->name, p->n, p->values, p->lengths, p->formats, 1))
             return false;
     }
-    (void)push_answer(b, a);
+    push_answer(b, a);
     b->is_unflushed = true;
     return !a.has_sync || PQpipelineSync(b->conn);
 }

@@ -17,7 +17,9 @@
 #define ELECT_SOON_US 50000 /* a notification may mean that the sentinel left */
 #define PROBE_EVERY_US 15000000
 #define PROBE_TIMEOUT_US 5000000
-#define WAKE_GAP_US 1000 /* one wake-up serves all that came in between */
+#define STALL_US 100000        /* an awake sentinel that nobody calls for so long sees nothing */
+#define STALL_PAUSE_US 3000000 /* it leaves the office to others for so long */
+#define WAKE_GAP_US 1000       /* one wake-up serves all that came in between */
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -52,13 +54,14 @@ void tl__waiter_policy_connected(struct tl__waiter_policy *p, uint64_t now_us)
     p->next_elect_us = now_us;
     p->next_probe_us = now_us;
     p->next_wake_us = now_us;
+    p->last_next_us = now_us;
 }
 
 void tl__waiter_policy_disconnected(struct tl__waiter_policy *p)
 {
     p->is_connected = p->is_busy = p->is_listening = p->is_sentinel = p->is_armed = false;
     p->is_disarm_wanted = p->is_release_wanted = p->is_wake_wanted = p->is_new_sentinel = false;
-    p->is_probing = p->is_activity_known = false;
+    p->is_probing = p->is_activity_known = p->has_stalled = false;
     p->arm_failures = 0;
     p->others = 0;
 }
@@ -189,11 +192,25 @@ static unsigned tick_actions(struct tl__waiter_policy *p, uint64_t now_us)
     return actions;
 }
 
+/* A slow handler (or a busy program) kept the sentinel from looking, and publishers took it for
+ * awake: if anybody else listens, let them do it. */
+static void watch_for_stall(struct tl__waiter_policy *p, uint64_t now_us)
+{
+    if (p->is_sentinel && !p->is_armed && p->others > 0 && now_us > p->last_next_us + STALL_US) {
+        p->is_release_wanted = true;
+        p->has_stalled = true;
+    }
+    p->last_next_us = now_us;
+}
+
 unsigned tl__waiter_policy_next(struct tl__waiter_policy *p, uint64_t now_us)
 {
     unsigned actions = 0;
 
-    if (!p->is_connected || p->is_busy)
+    if (!p->is_connected)
+        return 0;
+    watch_for_stall(p, now_us);
+    if (p->is_busy)
         return 0;
     if (p->is_probing && now_us >= p->probe_until_us) {
         p->is_probing = false;
@@ -209,7 +226,9 @@ unsigned tl__waiter_policy_next(struct tl__waiter_policy *p, uint64_t now_us)
         p->is_wake_wanted = p->others > 0;
         p->is_release_wanted = p->is_sentinel = p->is_new_sentinel = false;
         p->next_wake_us = now_us;
-        p->next_elect_us = now_us;
+        p->next_elect_us = p->has_stalled ? now_us + STALL_PAUSE_US : now_us;
+        p->last_elect_us = p->next_elect_us;
+        p->has_stalled = false;
     }
     if (p->is_disarm_wanted) {
         actions |= TL__WAITER_DISARM;

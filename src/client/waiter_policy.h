@@ -45,6 +45,7 @@ struct tl__waiter_policy {
     bool is_deaf;       /* a probe was lost; kept over reconnects */
     bool has_gone_deaf; /* set when notifications stop; for one line of log; the reader clears it */
     bool is_activity_known;
+    bool has_stalled; /* why it wants to be released */
 
     int64_t activity;
     uint64_t others; /* other listeners at the last tick */
@@ -59,6 +60,7 @@ struct tl__waiter_policy {
     uint64_t next_probe_us;
     uint64_t probe_until_us;
     uint64_t next_wake_us;
+    uint64_t last_next_us; /* when next() was called last */
 };
 
 void tl__waiter_policy_init(struct tl__waiter_policy *p, uint64_t poll_interval_us, bool can_listen,

@@ -176,6 +176,12 @@ tl_status tl_worker_forget(tl_worker *w, const char *subscription)
     return TL_OK;
 }
 
+/* Not while a claim is on its way: it may bring something for them. */
+static bool can_be_freed(const struct tl__route *r)
+{
+    return r->is_forgotten && r->leases == NULL && !tl__bell_policy(r->worker->bell)->is_busy;
+}
+
 static void free_forgotten(struct tl_worker *w)
 {
     struct tl__route **at = &w->routes;
@@ -183,7 +189,7 @@ static void free_forgotten(struct tl_worker *w)
     while (*at != NULL) {
         struct tl__route *r = *at;
 
-        if (r->is_forgotten && r->leases == NULL) {
+        if (can_be_freed(r)) {
             if (w->at == r)
                 w->at = r->next;
             *at = r->next;
@@ -326,8 +332,6 @@ static void leave(struct tl_worker *w, uint64_t now_us)
     if (!w->is_leaving) {
         w->is_leaving = true;
         tl__waiter_policy_leave(p);
-        if (w->has_released)
-            tl__bell_wake_others(w->bell);
         tl__bell_write(w->bell, now_us);
     }
     if (tl__bell_is_idle(w->bell) && !p->is_release_wanted && !p->is_wake_wanted)
@@ -410,7 +414,7 @@ uint64_t tl_worker_deadline_us(const tl_worker *w)
     if (w->is_draining && w->drain_until_us < at)
         at = w->drain_until_us;
     for (const struct tl__route *r = w->routes; r != NULL; r = r->next) {
-        if (r->is_forgotten && r->leases == NULL)
+        if (can_be_freed(r))
             return 0;
     }
     return leases_at < at ? leases_at : at;

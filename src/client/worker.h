@@ -115,7 +115,6 @@ struct tl_worker {
     bool is_inside; /* in tl_worker_process */
     bool is_draining;
     bool is_leaving; /* drained: saying goodbye */
-    bool has_released;
     bool is_done;
     tl_status end_status;
     uint64_t drain_until_us;

@@ -69,13 +69,16 @@ int64_t tl__lease_position(const struct tl__lease *l, uint32_t index)
     return tl__cell_i64(l->claimed->res, l->first_row + (int)index, COL_EVENT);
 }
 
+/* A forgotten route still takes what was claimed for it, to hand it back. */
 static struct tl__route *find_route(struct tl_worker *w, int64_t subscription_id)
 {
-    struct tl__route *r = w->routes;
+    struct tl__route *found = NULL;
 
-    while (r != NULL && r->subscription_id != subscription_id)
-        r = r->next;
-    return r;
+    for (struct tl__route *r = w->routes; r != NULL; r = r->next) {
+        if (r->subscription_id == subscription_id && (found == NULL || found->is_forgotten))
+            found = r;
+    }
+    return found;
 }
 
 /* The rows [first, first + count) of a claim, all of one subscription and token. */
@@ -109,6 +112,15 @@ static bool lease_add(struct tl_worker *w, struct tl__claimed *claimed, int firs
     return true;
 }
 
+/* A claim looks at so many rows and no more; none of them matched. */
+static void look_on(struct tl_worker *w, int64_t subscription_id)
+{
+    struct tl__route *r = find_route(w, subscription_id);
+
+    if (r != NULL)
+        r->may_have_more = true;
+}
+
 static void on_claimed(void *owner, PGresult *res, bool has_changed)
 {
     struct tl_worker *w = owner;
@@ -132,7 +144,9 @@ static void on_claimed(void *owner, PGresult *res, bool has_changed)
         if (i < rows &&
             tl__cell_i64(res, i, COL_SUBSCRIPTION) == tl__cell_i64(res, first, COL_SUBSCRIPTION))
             continue;
-        if (!lease_add(w, claimed, first, (uint32_t)(i - first)))
+        if (PQgetisnull(res, first, COL_TOKEN))
+            look_on(w, tl__cell_i64(res, first, COL_SUBSCRIPTION));
+        else if (!lease_add(w, claimed, first, (uint32_t)(i - first)))
             tl__log(&w->client->settings, TL_LOG_WARN, "a lease was left to expire");
         first = i;
     }
@@ -216,7 +230,7 @@ static void on_release(void *owner, void *arg, const PGresult *res)
 
     if (!is_answer_good(l, res, "release"))
         return;
-    w->has_released = true;
+    tl__bell_wake_others(w->bell); /* no publisher will */
     tl__lease_free(l);
 }
 
@@ -226,6 +240,8 @@ static void on_extend(void *owner, void *arg, const PGresult *res)
     struct tl_worker *w = owner;
 
     l->is_extending = false;
+    if (res == NULL)
+        l->extended_at_us = 0; /* first thing on the next connection */
     if (res == NULL || PQresultStatus(res) == PGRES_TUPLES_OK || l->is_lost)
         return;
     if (tl__error_from_result(&w->error, res, false) == TL_E_FENCED && !l->is_ending)

@@ -87,7 +87,6 @@ static void an_idle_worker_sleeps(void **state)
     polls = stats_of(w).polls;
     until_us = clock_us() + SECOND_US;
     drive_one(w, is_past, &until_us);
-    print_message("# polls %d\n", (int)(stats_of(w).polls - polls));
     assert_true(stats_of(w).polls <= polls + 2);
     tl_worker_free(w);
 }

@@ -112,6 +112,26 @@ static void delivers_in_order_history_then_live(void **state)
     tl_worker_free(w);
 }
 
+/* A rare type behind much that does not match: looked for without a pause. */
+static void a_rare_type_is_found_behind_a_long_backlog(void **state)
+{
+    struct env *e = *state;
+    struct seen s = {.until = 1};
+    tl_subscribe_options options = subscribe_options(TL_ORDERING_KEY);
+    tl_router *r = new_router();
+    tl_worker *w;
+
+    publish(e, "common", "", 45000);
+    publish(e, "rare", "", 1);
+    assert_int_equal(tl_router_on(r, "rare", see_it, &s, TL_ROUTE_OPTIONS(.subscribe = options)),
+                     TL_OK);
+    w = new_worker(e->client, r, TL_WORKER_OPTIONS(.poll_interval_us = NO_POLL_US));
+    tl_router_free(r);
+    drive_one(w, has_seen, &s);
+    drive_one(w, is_settled, e);
+    tl_worker_free(w);
+}
+
 static bool both_hold(void *arg)
 {
     struct held *h = arg;
@@ -703,6 +723,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(gives_the_event_as_published),
         TEST(delivers_in_order_history_then_live),
+        TEST(a_rare_type_is_found_behind_a_long_backlog),
         TEST(two_workers_share),
         TEST(retries_then_dead_letter),
         TEST(verdicts_are_kept),

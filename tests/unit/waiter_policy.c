@@ -352,6 +352,41 @@ static void leaving_hands_the_duty_on(void **state)
     assert_true(w.p.is_sentinel);
 }
 
+static void a_sentinel_that_nobody_calls_hands_over(void **state)
+{
+    struct world w = new_world(true);
+
+    (void)state;
+    w.others = 1;
+    run_until(&w, w.now_us + 50 * MS);
+    w.now_us += 20 * SECOND; /* asleep and armed: publishers ring everybody, nothing is lost */
+    run_until(&w, w.now_us);
+    assert_true(w.p.is_sentinel);
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    w.activity++;
+    run_until(&w, w.now_us);
+    assert_false(w.p.is_armed);
+    w.now_us += 300 * MS; /* a slow handler */
+    w.wakes = 0;
+    w.is_election_won = false;
+    run_until(&w, w.now_us);
+    assert_false(w.p.is_sentinel);
+    assert_int_equal(w.wakes, 1);
+    w.elections = 0;
+    run_until(&w, w.now_us + 2 * SECOND);
+    assert_int_equal(w.elections, 0);
+    w.is_election_won = true;
+    run_until(&w, w.now_us + 2 * SECOND);
+    assert_true(w.p.is_sentinel); /* nobody else wanted it */
+    w.others = 0;
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    w.activity++;
+    run_until(&w, w.now_us);
+    w.now_us += 300 * MS;
+    run_until(&w, w.now_us);
+    assert_true(w.p.is_sentinel); /* alone it stays */
+}
+
 static void a_new_connection_starts_from_nothing(void **state)
 {
     struct world w = new_world(true);
@@ -383,6 +418,7 @@ int main(void)
         cmocka_unit_test(a_sentinel_that_goes_deaf_resigns),
         cmocka_unit_test(no_listen_polls_only),
         cmocka_unit_test(leaving_hands_the_duty_on),
+        cmocka_unit_test(a_sentinel_that_nobody_calls_hands_over),
         cmocka_unit_test(a_new_connection_starts_from_nothing),
     };
 
