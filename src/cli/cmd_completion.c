@@ -42,7 +42,8 @@ static void print_bash_values(const char *command, const struct tl__option *opti
             print_words(option->value);
             printf("' -- \"$word\")); return ;;\n");
         } else if (strcmp(option->value, "FILE") == 0) {
-            printf(") compopt -o filenames 2>/dev/null || true; COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n");
+            printf(") compopt -o filenames 2>/dev/null || true; COMPREPLY=($(compgen -f -- "
+                   "\"$word\")); return ;;\n");
         } else {
             printf(") return ;;\n");
         }
