@@ -54,7 +54,8 @@ void tl__embedded_report(const tl__embedded *e, tl__embedded_phase phase)
     static const char *const texts[] = {
         [TL__EMBEDDED_INITIALISING] = "initialising private PostgreSQL",
         [TL__EMBEDDED_STARTING] = "starting private PostgreSQL",
-        [TL__EMBEDDED_RECOVERING] = "private PostgreSQL is still starting; after a crash it recovers first",
+        [TL__EMBEDDED_RECOVERING] =
+            "private PostgreSQL is still starting; after a crash it recovers first",
         [TL__EMBEDDED_WAITING] = "waiting for another process to start or stop private PostgreSQL",
         [TL__EMBEDDED_STOPPING] = "stopping private PostgreSQL",
     };
