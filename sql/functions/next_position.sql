@@ -22,7 +22,7 @@ CREATE OR REPLACE FUNCTION @extschema@.next_position(topic_sequence regclass) RE
         -- a full queue would fail the commit; readers then fall back to polling
         WHEN pg_notification_queue_usage() >= 0.9
         THEN topic_sequence
-        WHEN pg_notify('@extschema@', '') IS NULL
+        WHEN pg_notify(btrim('@extschema@', '"'), '') IS NULL
         THEN NULL
         ELSE topic_sequence
     END);

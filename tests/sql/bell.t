@@ -9,7 +9,8 @@ use Test::More;
 database();
 my ($sentinel, $publisher, $other) = map { session() } 1 .. 3;
 my $publish = "SELECT trunkline.publish('a', '1')";
-$sentinel->do('LISTEN ' . $sentinel->do('SELECT trunkline.channel()'));
+is($sentinel->do('SELECT trunkline.channel()'), 'trunkline', 'the channel has the name of the schema');
+$sentinel->do('LISTEN trunkline');
 
 sub arm { return $sentinel->do('SELECT trunkline.bell_arm()') }
 sub disarm { return $sentinel->do('SELECT trunkline.bell_disarm()') }
