@@ -18,7 +18,7 @@ DECLARE
     i        integer;
 BEGIN
     PERFORM @extschema@.check_lease(lease);
-    IF cardinality(subscriptions) <> cardinality(capacity) THEN
+    IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
         PERFORM @extschema@.fail('TL005', 'capacity has another length than subscriptions', '{"field": "capacity"}');
     END IF;
     SELECT array_agg(t.topic_id ORDER BY t.topic_id), array_agg(t.name ORDER BY t.topic_id) INTO numbers, names

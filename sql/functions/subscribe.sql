@@ -8,30 +8,30 @@ CREATE OR REPLACE FUNCTION @extschema@.subscribe(
 #variable_conflict use_column
 DECLARE
     topic_number integer := @extschema@.topic_id_of(subscribe.topic);
-    problem      text;
-    field        text;
+    wrong        record;
     old          @extschema@.subscriptions;
     new_id       bigint;
     first_cursor bigint;
 BEGIN
-    SELECT c.field, c.problem INTO field, problem FROM (VALUES
-        ('name', octet_length(subscribe.name) BETWEEN 1 AND 255, 'is not 1 to 255 bytes'),
-        ('pattern', @extschema@.pattern_problem(subscribe.pattern) IS NULL, @extschema@.pattern_problem(subscribe.pattern)),
-        ('tenant_id', coalesce(octet_length(subscribe.tenant_id) BETWEEN 1 AND 255, true), 'is not 1 to 255 bytes'),
-        ('filter', coalesce(jsonb_typeof(subscribe.filter) = 'object', true), 'is not a JSON object'),
-        ('filter_path', @extschema@.is_predicate(subscribe.filter_path), 'is not a predicate such as $.total > 100'),
+    SELECT c.* INTO wrong FROM (VALUES
+        ('name', octet_length(subscribe.name) BETWEEN 1 AND 255, 'is not 1 to 255 bytes', 255),
+        ('pattern', @extschema@.pattern_problem(subscribe.pattern) IS NULL, @extschema@.pattern_problem(subscribe.pattern), 255),
+        ('tenant_id', coalesce(octet_length(subscribe.tenant_id) BETWEEN 1 AND 255, true), 'is not 1 to 255 bytes', 255),
+        ('filter', coalesce(jsonb_typeof(subscribe.filter) = 'object', true), 'is not a JSON object', NULL),
+        ('filter_path', @extschema@.is_predicate(subscribe.filter_path), 'is not a predicate without variables, such as $.total > 100', NULL),
         ('target', coalesce(subscribe.target ~ '^(https?://|sql:|exec:).' AND octet_length(subscribe.target) <= 2048, true),
-            'is not http://..., https://..., sql:schema.function or exec:command, of at most 2048 bytes'),
+            'is not http://..., https://..., sql:schema.function or exec:command, of at most 2048 bytes', 2048),
         ('target', coalesce(subscribe.target !~ '^sql:' OR @extschema@.target_function(subscribe.target) IS NOT NULL, true),
-            'names no function that takes one argument of type jsonb'),
-        ('priority', subscribe.priority BETWEEN 1 AND 10, 'is not 1 to 10'),
-        ('ordering', subscribe.ordering IN ('none', 'key', 'total'), 'is not none, key or total'),
-        ('max_attempts', subscribe.max_attempts BETWEEN 1 AND 1000, 'is not 1 to 1000'),
-        ('retry_delay', subscribe.retry_delay >= interval '0' AND subscribe.retry_delay <= interval '1 year', 'is not 0 to 1 year'),
-        ('retry_cap', subscribe.retry_cap >= subscribe.retry_delay AND subscribe.retry_cap <= interval '1 year', 'is not retry_delay to 1 year')
-    ) AS c (field, is_fine, problem) WHERE c.is_fine IS NOT TRUE LIMIT 1;
+            'names no function that takes one argument of type jsonb', NULL),
+        ('priority', subscribe.priority BETWEEN 1 AND 10, 'is not 1 to 10', 10),
+        ('ordering', subscribe.ordering IN ('none', 'key', 'total'), 'is not none, key or total', NULL),
+        ('max_attempts', subscribe.max_attempts BETWEEN 1 AND 1000, 'is not 1 to 1000', 1000),
+        ('retry_delay', subscribe.retry_delay >= interval '0' AND subscribe.retry_delay <= interval '1 year', 'is not 0 to 1 year', NULL),
+        ('retry_cap', subscribe.retry_cap >= subscribe.retry_delay AND subscribe.retry_cap <= interval '1 year', 'is not retry_delay to 1 year', NULL)
+    ) AS c (field, is_fine, problem, most) WHERE c.is_fine IS NOT TRUE LIMIT 1;
     IF FOUND THEN
-        PERFORM @extschema@.fail('TL005', field || ' ' || coalesce(problem, 'is missing'), jsonb_build_object('field', field));
+        PERFORM @extschema@.fail('TL005', wrong.field || ' ' || wrong.problem,
+            jsonb_strip_nulls(jsonb_build_object('field', wrong.field, 'limit', wrong.most)));
     END IF;
 
     SELECT s.* INTO old FROM @extschema@.subscriptions s WHERE s.name = subscribe.name FOR UPDATE;
