@@ -9,6 +9,7 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@
 #include "log.h"
 #include "trunkline/trunkline_version.h"
 
-enum { ABORT_TIMEOUT_MS = 1000 };
+enum { ABORT_TIMEOUT_MS = 1000, MAX_FILES = 8192 };
 
 struct daemon {
     const struct tl__serve_options *options;
@@ -324,6 +325,17 @@ static tl_status serve(struct daemon *d)
     return status;
 }
 
+/* A connection for each webhook in flight: as many files as we may have. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max < MAX_FILES ? limit.rlim_max : MAX_FILES;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 tl_status tl__serve_run(const struct tl__serve_options *options)
 {
     struct daemon *d = calloc(1, sizeof *d);
@@ -336,6 +348,7 @@ tl_status tl__serve_run(const struct tl__serve_options *options)
     d->options = &d->own_options;
     d->guard.is_open = options->allow_private;
     tl__log_setup(options->log_level, options->is_log_json);
+    raise_file_limit();
     if (options->webhook_allow && !tl__netguard_allow(&d->guard, options->webhook_allow)) {
         tl__log_event(TL_LOG_ERROR, "start_failed", "message",
                       "the list of allowed addresses is malformed: 10.0.0.0/8,127.0.0.1,fd00::/8",

@@ -19,7 +19,6 @@
 enum {
     MAX_RESPONSE_BYTES = 20000, /* read of an answer; the rest is cut off */
     MAX_SNIPPET_BYTES = 200,    /* of it kept with the error */
-    MAX_HOST_CONNECTIONS = 16,
 };
 static const uint64_t LONG_WAIT_US = 60000000; /* after 429 and time-outs, at least */
 
@@ -164,7 +163,6 @@ static void *start(const struct tl__sink_env *env)
     curl_multi_setopt(driver->multi, CURLMOPT_SOCKETDATA, driver);
     curl_multi_setopt(driver->multi, CURLMOPT_TIMERFUNCTION, set_timer);
     curl_multi_setopt(driver->multi, CURLMOPT_TIMERDATA, driver);
-    curl_multi_setopt(driver->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)MAX_HOST_CONNECTIONS);
     return driver;
 }
 
