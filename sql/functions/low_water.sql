@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION @extschema@.low_water(of_topic integer, OUT low bigin
           FROM @extschema@.subscriptions s JOIN @extschema@.cursors c USING (subscription_id)
          WHERE s.topic_id = of_topic
          GROUP BY s.subscription_id) q
-     ORDER BY q.low LIMIT 1
+     ORDER BY q.low, q.name LIMIT 1
 $$;
 COMMENT ON FUNCTION @extschema@.low_water(integer) IS
     'Internal: position up to which no subscription of the topic needs the log any more, and the one that needs it most; NULL without subscriptions.';

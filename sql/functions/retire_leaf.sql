@@ -19,7 +19,7 @@ BEGIN
     IF newest >= clock_timestamp() - t.retention THEN
         RETURN;
     END IF;
-    low := @extschema@.low_water(t.topic_id);
+    SELECT * INTO low FROM @extschema@.low_water(t.topic_id);
     IF low.low < ((oldest + 1) << 30) - 1 AND newest IS NOT NULL THEN
         RETURN QUERY SELECT 'held', format('leaf %s is past retention, subscription "%s" still needs position %s', oldest, low.held_by, low.low + 1);
         RETURN;

@@ -89,7 +89,10 @@ sub do {
     my ($self, $sql) = @_;
     $self->start($sql);
     my $out = $self->finish;
-    BAIL_OUT("$sql\n$out") if $self->{error};
+    if ($self->{error}) {
+        diag("$sql\n$out");
+        BAIL_OUT("unexpected error $self->{error}{state}");
+    }
     return $out;
 }
 

@@ -1,0 +1,204 @@
+#!/usr/bin/perl
+# TOP-1, TOP-2: topics: made, changed, dropped; immutable; rotated; retired; maintained without stopping anybody.
+use strict;
+use warnings;
+use lib 'tests/sql';
+use SqlTest;
+use Test::More;
+
+database();
+my ($s, $other, $third) = map { session() } 1 .. 3;
+use constant LEAF => 1 << 30;
+
+sub maintain {
+    my ($topic) = @_;
+    return $s->do('SELECT action, object, detail FROM trunkline.maintain()' . ($topic ? " WHERE object = '$topic'" : ''));
+}
+sub leaves { return $s->do("SELECT string_agg(leaf::text, ' ' ORDER BY leaf) FROM trunkline.leaves JOIN trunkline.topics USING (topic_id) WHERE name = '$_[0]'") }
+# The owner may name a time.
+sub publish_at { $s->do("INSERT INTO trunkline.topic_$_[0] (type, data, created_at) VALUES ('e', '1', now() - interval '$_[1]')") }
+
+subtest 'the two that are there' => sub {
+    is($s->do('SELECT topic_id, name, durability, rotation, retention, max_event_bytes, dedup_window FROM trunkline.topics ORDER BY 1'),
+        "1|bus|logged|day|7 days|1048576|1 day\n2|store|logged|none||1048576|", 'bus and store');
+    is(maintain(), '', 'nothing to maintain');
+};
+
+subtest 'create_topic' => sub {
+    is($s->do("SELECT trunkline.create_topic('orders')"), 3, 'the next number');
+    is(leaves('orders'), '0 1 2 3', 'a leaf and three ahead');
+    is($s->do("SELECT last_position, leaves, bytes > 0 FROM trunkline.topic_status WHERE topic = 'orders'"), '0|4|t', 'status');
+    like($s->do("SELECT obj_description('trunkline.topic_orders'::regclass), obj_description('trunkline.leaf_orders_1'::regclass)"),
+        qr/^Topic orders: INSERT.*\|Leaf 1 of topic orders: positions \[1073741824, 2147483648\)\.$/, 'table and leaf say what they are');
+    is($s->do("SELECT is_insertable_into FROM information_schema.tables WHERE table_name = 'topic_orders'"), 'YES', 'a table');
+    $s->do("SELECT trunkline.create_topic('settings', 'unlogged', 'month', '3 days', 2048, '2 h')");
+    is($s->do("SELECT durability, rotation, retention, max_event_bytes, dedup_window FROM trunkline.topic_status WHERE topic = 'settings'"), 'unlogged|month|3 days|2048|02:00:00', 'every setting');
+    is($s->do("SELECT relpersistence, count(*) FROM pg_class WHERE relname LIKE 'leaf_settings_%' GROUP BY 1"), 'u|8', 'unlogged: its leaves and their indexes are');
+    my $long = 'l' x 40;
+    is($s->do("SELECT trunkline.create_topic('$long'); SELECT trunkline.add_leaf('$long', (1::bigint << 33) - 2); SELECT count(*) FROM trunkline.publish('a', '1', '$long')"), "5\nt\n1", 'the longest name');
+    $s->do("SELECT trunkline.drop_topic('$long')");
+    $s->do('SET search_path = pg_temp; SELECT trunkline.create_topic(\'elsewhere\'); RESET search_path');
+    is($s->do('SELECT "position" FROM trunkline.publish(\'a\', \'1\', \'elsewhere\')'), 1, 'whatever the search_path');
+
+    $s->do("BEGIN; SELECT trunkline.create_topic('undone')");
+    $other->start("SELECT trunkline.create_topic('second')");
+    $other->wait_blocked;
+    $s->do('ROLLBACK');
+    is($other->finish, 6, 'two at once: one after the other, the number is used again');
+};
+
+subtest 'writing to the table' => sub {
+    is($s->do(qq(COPY trunkline.topic_orders (type, data, key) FROM STDIN;\na.b\t{"n": 1}\tk\na.c\t2\t\\N\n\\.\nSELECT string_agg(type || data::text, ' ' ORDER BY "position") FROM trunkline.topic_orders)), 'a.b{"n": 1} a.c2', 'COPY');
+    is($s->do(q(INSERT INTO trunkline.topic_orders (type, data) SELECT 'bulk', to_jsonb(i) FROM generate_series(1, 1000) i RETURNING "position" - data::bigint)) =~ s/\n.*//sr, 2, 'INSERT SELECT keeps the order');
+    is($s->do("SELECT count(DISTINCT \"position\" - data::bigint) FROM trunkline.topic_orders WHERE type = 'bulk'"), 1, 'for every row');
+    is($s->do("SELECT count(*) FROM trunkline.read('orders', max_events => 10000)"), 1002, 'readable');
+};
+
+subtest 'events are immutable, for the owner too' => sub {
+    for my $table (qw(events topic_orders leaf_orders_0 leaf_orders_3)) {
+        for my $change ("UPDATE trunkline.$table SET type = 'x'", "DELETE FROM trunkline.$table", "TRUNCATE trunkline.$table",
+            "DELETE FROM trunkline.$table WHERE false") {
+            is($s->error($change)->{state}, '42501', $change);
+        }
+    }
+    my $error = $s->error('DELETE FROM trunkline.topic_orders');
+    like("$error->{message} $error->{detail}", qr/events are immutable \{"table": "topic_orders", "operation": "DELETE"\}/, 'says so');
+    is($s->error('INSERT INTO trunkline.topic_orders (type, data) VALUES (\'a\', \'1\') ON CONFLICT ("position", topic_id) DO UPDATE SET type = \'b\'')->{state}, '42501', 'ON CONFLICT DO UPDATE');
+};
+
+subtest 'max_event_bytes' => sub {
+    my $send = sub { return "SELECT trunkline.publish('size', to_jsonb(repeat('x', $_[0])), 'orders')" };
+    my $insert = sub { return "INSERT INTO trunkline.topic_orders (type, data) VALUES ('size', to_jsonb(repeat('x', $_[0])))" };
+    $s->do($send->(1048000));
+    refuses($s, $send->(1048577), 'TL007', {field => 'data', limit => 1048576}, 'over the limit: publish');
+    is($s->error($insert->(1048577))->{'constraint name'}, 'event_size', 'over the limit: INSERT');
+    $s->do("SELECT trunkline.set_topic('orders', 'none', NULL, 2048, NULL)");
+    refuses($s, $send->(2100), 'TL007', {field => 'data', limit => 2048}, 'lowered: publish');
+    is($s->error($insert->(2100))->{state}, '23514', 'lowered: INSERT');
+    $s->do($send->(1900));
+    is($s->do("SELECT count(*) FROM trunkline.topic_orders WHERE pg_column_size(data) > 2048"), 1, 'larger ones from before stay');
+    $s->do("SELECT trunkline.set_topic('orders', 'none', NULL, 4096, NULL)");
+    $s->do($insert->(3000));
+    pass('raised');
+    $s->do("SELECT trunkline.add_leaf('orders', 9)");
+    is($s->do("SELECT pg_get_constraintdef(oid) ~ '4096' FROM pg_constraint WHERE conname = 'event_size' AND conrelid = 'trunkline.leaf_orders_9'::regclass"), 't', 'a later leaf has it');
+    # both ways agree on the very byte
+    my $edge = $s->do("SELECT max(n) FROM generate_series(1800, 4096) n WHERE pg_column_size(to_jsonb(repeat('x', n))) <= 4096");
+    $s->do($send->($edge));
+    $s->do($insert->($edge));
+    is($s->error($send->($edge + 1))->{state}, 'TL007', 'a byte more: publish');
+    is($s->error($insert->($edge + 1))->{state}, '23514', 'a byte more: INSERT');
+    is($s->error("INSERT INTO trunkline.topic_orders (type, data, metadata) VALUES ('size', to_jsonb(repeat('x', 3000)), jsonb_build_object('m', repeat('y', 3000)))")->{state}, '23514', 'metadata counts');
+};
+
+subtest 'drop_topic' => sub {
+    $s->do("SELECT trunkline.create_topic('dying'); SELECT trunkline.publish('a', '1', 'dying', event_id => gen_random_uuid()); SELECT trunkline.subscribe('watcher', '**', 'dying', start_at => 'beginning')");
+    refuses($s, "SELECT trunkline.drop_topic('dying')", 'TL001', {field => 'name', subscription => 'watcher'}, 'while it has subscriptions');
+    my $token = $s->do("SELECT token FROM trunkline.claim('watcher')");
+    $s->do("SELECT trunkline.ack('$token', NULL, '[{\"position\": 1, \"verdict\": \"fail\"}]'); SELECT trunkline.drop_topic('dying', true)");
+    is($s->do("SELECT count(*) FROM pg_class WHERE relname ~ 'dying'"), 0, 'forced: no table, leaf, index or sequence is left');
+    is($s->do("SELECT (SELECT count(*) FROM trunkline.dedup) + (SELECT count(*) FROM trunkline.subscriptions) + (SELECT count(*) FROM trunkline.leaves WHERE topic_id NOT IN (SELECT topic_id FROM trunkline.topics))"), 0, 'no row either');
+    is($s->do("SELECT event ->> 'type' FROM trunkline.dead_letters WHERE topic = 'dying'"), 'a', 'but the dead letter');
+    refuses($s, "SELECT trunkline.publish('a', '1', 'dying')", 'TL002', {field => 'topic'}, 'publishing: no such topic');
+    is($s->error("INSERT INTO trunkline.topic_dying (type, data) VALUES ('a', '1')")->{state}, '42P01', 'INSERT: no such table');
+    is($s->do("SELECT trunkline.create_topic('dying'); SELECT count(*) FROM trunkline.read('dying')") =~ s/.*\n//sr, 0, 'made again, it is empty');
+};
+
+subtest 'rotation' => sub {
+    for my $unit (['hour', '59 min', '61 min'], ['day', undef, '25 h'], ['month', undef, '32 days']) {
+        my ($rotation, $young, $old) = @$unit;
+        my $t = "by_$rotation";
+        $s->do("SELECT trunkline.create_topic('$t', rotation => '$rotation')");
+        is(maintain($t), '', "$rotation: an empty topic stays");
+        $s->do("SELECT trunkline.publish('e', '1', '$t')");
+        is(maintain($t), '', "$rotation: a young leaf stays");
+        $s->do("SELECT trunkline.drop_topic('$t'); SELECT trunkline.create_topic('$t', rotation => '$rotation')");
+        publish_at($t, $old);
+        like(maintain($t), qr/^rotated\|$t\|to leaf 1$/m, "$rotation: an old one is left");
+        is($s->do("SELECT \"position\" FROM trunkline.publish('e', '1', '$t')"), LEAF + 1, "$rotation: the next event is in the next");
+        is(maintain($t), "made|$t|leaf 4", "$rotation: then a third one ahead");
+        is(maintain($t), '', "$rotation: that is all");
+    }
+    $s->do("SELECT trunkline.create_topic('full', rotation => 'hour')");
+    publish_at('full', '3 h');
+    $s->do("SELECT setval('trunkline.position_full', " . (LEAF - 10) . ')');
+    is(maintain('full'), '', 'a leaf that is nearly full turns over by itself');
+    $s->do("SELECT trunkline.publish('e', '1', 'full') FROM generate_series(1, 20)");
+    is($s->do("SELECT count(*), max(\"position\") FROM trunkline.read('full')"), '21|' . (LEAF + 10), 'without a jump, across the border');
+    $s->do("SELECT setval('trunkline.position_full', " . 3 * LEAF . ')');
+    is(maintain('full'), "made|full|leaf 4\nmade|full|leaf 5\nmade|full|leaf 6", 'leaves ahead follow');
+};
+
+subtest 'retention' => sub {
+    my $t = 'kept';
+    $s->do("SELECT trunkline.create_topic('$t', rotation => 'hour', retention => '1 day')");
+    $s->do("SELECT trunkline.subscribe('slow', '**', '$t'); SELECT trunkline.subscribe('quick', '**', '$t')");
+    publish_at($t, '30 h') for 1 .. 3;
+    like(maintain($t), qr/rotated/, 'leaf 0 is left');
+    publish_at($t, '20 h');
+    like(maintain($t), qr/rotated\|$t\|to leaf 2/, 'leaf 1 too');
+    like(maintain($t), qr/made/, 'leaves ahead');
+    is(maintain($t), "held|$t|leaf 0 is past retention, subscription \"quick\" still needs position 1", 'held for who has not read');
+    $s->do("SELECT trunkline.ack(token) FROM (SELECT DISTINCT token FROM trunkline.claim('quick')) c");
+    my $token = $s->do("SELECT DISTINCT token FROM trunkline.claim('slow')");
+    like(maintain($t), qr/^held\|$t\|.*"slow" still needs position 1$/, 'held for a lease in flight');
+    $s->do("SELECT trunkline.ack('$token', NULL, '[{\"position\": 2}]')");
+    like(maintain($t), qr/^held\|$t\|.*"slow" still needs position 2$/, 'held for a retry');
+    $s->do('UPDATE trunkline.retries SET next_attempt_at = now()');
+    $token = $s->do("SELECT DISTINCT token FROM trunkline.claim('slow')");
+    like(maintain($t), qr/^held\|/, 'held while that is being tried');
+    $s->do("SELECT trunkline.ack('$token', NULL, '[{\"position\": 2, \"verdict\": \"fail\"}]')");
+    like(maintain($t), qr/^dropped\|$t\|leaf 0, newest event of /, 'then dropped');
+    is(leaves($t) =~ s/ .*//r, 1, 'leaf 1 is young enough');
+    is(maintain($t), '', 'and stays');
+    is($s->do("SELECT count(*) FROM trunkline.read('$t')"), 1, 'its event is there');
+    is($s->do("SELECT count(*) FROM trunkline.dead_letters WHERE topic = '$t'"), 1, 'the dead letter of the other has its copy');
+    is($s->do("SELECT cursor FROM trunkline.subscription_status WHERE name = 'slow'; SELECT trunkline.subscribe('new', '**', '$t', start_at => 'beginning'); SELECT type FROM trunkline.claim('new')") =~ s/.*\n//sr, 'e', 'a new subscription begins with what is left');
+    refuses($s, "SELECT trunkline.subscribe('older', '**', '$t', start_at => '2')", 'TL005', {field => 'start_at', lowest => LEAF - 1}, 'and cannot begin with what is gone');
+
+    $s->do("SELECT trunkline.unsubscribe('new'); SELECT trunkline.unsubscribe('slow'); SELECT trunkline.unsubscribe('quick')");
+    $other->do("BEGIN; SELECT trunkline.publish('e', '1', '$t'); COMMIT");
+    $s->do("SELECT trunkline.set_topic('$t', 'hour', '19 h', 1048576, NULL)");
+    like(maintain($t), qr/^dropped\|$t\|leaf 1/, 'nobody subscribed: nobody to wait for');
+    is(maintain($t), '', 'the current leaf is never dropped');
+};
+
+subtest 'maintain() waits for nobody' => sub {
+    my $t = 'steady';
+    $s->do("SELECT trunkline.create_topic('$t', retention => '1 h', rotation => 'hour')");
+    publish_at($t, '5 h');
+    # a reader that goes on for long
+    $other->do("BEGIN; SELECT count(*) FROM trunkline.topic_$t");
+    my $started = Time::HiRes::time();
+    my $out = maintain($t);
+    my $took = Time::HiRes::time() - $started;
+    like($out, qr/^rotated\|$t\|to leaf 1\n(?s:.*)^skipped\|$t\|canceling statement due to lock timeout$/m, 'it rotates; dropping is left to the next run');
+    cmp_ok($took, '<', 2, 'after 50 ms') or diag($took);
+    is($third->do("SELECT count(*) FROM trunkline.publish('e', '1', '$t')"), 1, 'publishers go on');
+    # making a leaf needs no such lock
+    $s->do("SELECT setval('trunkline.position_$t', " . 2 * LEAF . ')');
+    like(maintain($t), qr/^made\|$t\|leaf 4\nmade\|$t\|leaf 5$/m, 'leaves are made beside the reader');
+    $third->do("BEGIN; SELECT trunkline.publish('e', '1', '$t')");
+    $s->do("SELECT setval('trunkline.position_$t', " . 3 * LEAF . ')');
+    is($s->do("SELECT trunkline.add_leaf('$t', 6)"), 't', 'and beside a publisher in flight');
+    $_->do('COMMIT') for $other, $third;
+    like(maintain($t), qr/^dropped\|$t\|leaf 0/m, 'the next run drops');
+
+    $other->do('BEGIN; SELECT trunkline.maintain()');
+    is(maintain(), 'skipped|maintain|another session is at it', 'two at once: the second does nothing');
+    $other->do('COMMIT');
+
+    # one leaf a call, last: it locks the topic until the end
+    $s->do("SELECT trunkline.create_topic('two_$_', retention => '1 h', rotation => 'hour')") for 1, 2;
+    publish_at("two_$_", '5 h') for 1, 2;
+    is(scalar(() = maintain() =~ /^dropped/mg), 1, 'one leaf is dropped a call');
+    is(scalar(() = maintain() =~ /^dropped/mg), 1, 'the other one in the next');
+
+    # a topic in disorder does not stop the others
+    $s->do("ALTER TABLE trunkline.topic_two_1 DETACH PARTITION trunkline.leaf_two_1_1; DROP TABLE trunkline.leaf_two_1_1; SELECT setval('trunkline.position_two_2', " . 3 * LEAF . ')');
+    $out = maintain();
+    like($out, qr/^failed\|two_1\|42P01: /m, 'a topic that is broken is reported');
+    like($out, qr/^made\|two_2\|leaf 6$/m, 'the others are maintained');
+};
+
+done_testing;
