@@ -647,8 +647,10 @@ const struct tl__command tl__cmd_demo = {
     .details =
         "Publishes 335 real GitHub webhook payloads at once and then as a stream, on the topic "
         "demo, with three subscriptions: a webhook, a SQL function that keeps a table of open "
-        "issues, and a C handler. Prints what was delivered and how fast, checks counts, order "
-        "and the table, and exits 0 when all is right.",
+        "issues, and a C handler. Prints what was delivered and how fast (from the call of "
+        "publish, "
+        "its commit included, to the handler), checks counts, order and the table, and exits 0 "
+        "when all is right.",
     .options = options,
     .run = run,
 };
