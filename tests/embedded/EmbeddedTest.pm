@@ -78,7 +78,8 @@ sub new_dir {
 
 sub command_for {
     my ($id, $env, @command) = @_;
-    return (@{$id->{wrap}}, 'env', (map { "$_=$env->{$_}" } sort keys %$env), @command);
+    # From /: the checkout may be where that identity must not look.
+    return (@{$id->{wrap}}, 'env', '--chdir=/', (map { "$_=$env->{$_}" } sort keys %$env), @command);
 }
 
 # Run to the end: (output, exit code).
