@@ -162,6 +162,8 @@ tl_status tl__call_begin(tl_client *c)
         if (status != TL_OK)
             return status;
         c->generation++;
+        c->vanished_count = 0;
+        c->is_unprepared = false;
     } else if (PQpipelineStatus(c->conn) != PQ_PIPELINE_OFF ||
                PQtransactionStatus(c->conn) != PQTRANS_IDLE) {
         tl__error_set(&c->error, TL_E_INVALID, NULL,

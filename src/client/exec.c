@@ -13,6 +13,8 @@
 
 /* How long the server may take to obey a cancel request before the connection is given up. */
 #define CANCEL_GRACE_US 5000000
+/* Prepared statements that may vanish from one connection (DISCARD ALL, say) before we stop. */
+#define MAX_VANISHED 3
 
 struct tl__cached {
     struct tl__cached *next;
@@ -259,7 +261,30 @@ tl_status tl__client_statement(tl_client *c, const char *topic, const char *temp
     if (status != TL_OK || st == NULL)
         return status;
     *ret = st;
-    return st->prepared_on == c->generation ? TL_OK : prepare(c, st);
+    return c->is_unprepared || st->prepared_on == c->generation ? TL_OK : prepare(c, st);
+}
+
+bool tl__client_send(tl_client *c, const struct tl__statement *st, const struct tl__params *p)
+{
+    if (c->is_unprepared)
+        return PQsendQueryParams(c->conn, st->sql, p->n, NULL, p->values, p->lengths, p->formats,
+                                 1) != 0;
+    return PQsendQueryPrepared(c->conn, st->name, p->n, p->values, p->lengths, p->formats, 1) != 0;
+}
+
+bool tl__client_is_vanished(tl_client *c, struct tl__statement *st)
+{
+    if (c->is_unprepared || strcmp(c->error.sqlstate, "26000") != 0)
+        return false;
+    st->prepared_on = 0;
+    if (++c->vanished_count >= MAX_VANISHED) {
+        c->is_unprepared = true;
+        tl__log(&c->settings, TL_LOG_WARN,
+                "prepared statements do not last on this connection "
+                "(a pooling proxy?); doing without");
+    }
+    tl__error_clear(&c->error);
+    return true;
 }
 
 /* ----------------------------------------------------------------------------------- calls -- */
@@ -273,25 +298,21 @@ tl_status tl__call(tl_client *c, enum tl__effect effect, const char *topic,
 
     if (params == NULL)
         params = &none;
-    for (int attempt = 0;; attempt++) {
+    for (;;) {
         struct tl__exec x = tl__exec_start(c, effect);
 
         status = tl__client_statement(c, topic, template_text, &st);
         if (status != TL_OK)
             return status;
-        if (!PQsendQueryPrepared(c->conn, st->name, params->n, params->values, params->lengths,
-                                 params->formats, 1))
+        if (!tl__client_send(c, st, params))
             return connection_lost(&x);
         status = tl__exec_flush(&x);
         if (status != TL_OK)
             return status;
         x.is_sent = true;
         status = tl__exec_finish(&x, ret);
-        /* DISCARD ALL, or a proxy that moved us to another session: nothing ran; prepare again. */
-        if (status == TL_OK || attempt > 0 || strcmp(c->error.sqlstate, "26000") != 0)
+        if (status == TL_OK || !tl__client_is_vanished(c, st))
             return status;
-        st->prepared_on = 0;
-        tl__error_clear(&c->error);
     }
 }
 

@@ -176,6 +176,8 @@ struct tl_client {
     int wake_fd;          /* eventfd of tl_client_wake; belongs to waiter.c */
     uint64_t deadline_us; /* of the call in progress */
     struct tl__cached *cached;
+    int vanished_count;        /* prepared statements that this connection lost */
+    bool is_unprepared;        /* too many: does without */
     struct tl__waiter *waiter; /* NULL until the first tl_client_wait */
 };
 
@@ -221,6 +223,11 @@ void tl__client_drop_conn(tl_client *c);
 /* The statement of a template, made if needed, prepared on this connection if needed. */
 tl_status tl__client_statement(tl_client *c, const char *topic, const char *template_text,
                                struct tl__statement **ret);
+/* Queue its execution: prepared, or whole when this connection does not keep statements. */
+bool tl__client_send(tl_client *c, const struct tl__statement *st, const struct tl__params *p);
+/* A call failed: because its statement is not there any more (DISCARD ALL, or a proxy that moved us
+ * to another session)? Then nothing ran; true: do it again, from tl__client_statement() on. */
+bool tl__client_is_vanished(tl_client *c, struct tl__statement *st);
 void tl__cached_free(struct tl__cached *list);
 
 /* migrate_check.c: is the schema there and of our version? One query. */

@@ -293,8 +293,7 @@ static tl_status queue_chunks(struct batch *b, struct tl__exec *x, const struct 
             return status;
         }
         first = b->chunk_ends[i];
-        if (!PQsendQueryPrepared(conn, st->name, params.n, params.values, params.lengths,
-                                 params.formats, 1))
+        if (!tl__client_send(b->c, st, &params))
             return lost(x);
         status = tl__exec_flush(x);
         if (status != TL_OK)
@@ -387,9 +386,9 @@ static void clean_up(tl_client *c)
 static tl_status send_pipeline(struct batch *b)
 {
     tl_client *c = b->c;
-    tl_status status = TL_OK;
+    tl_status status;
 
-    for (int attempt = 0; attempt < 2; attempt++) {
+    for (;;) {
         struct tl__exec x = tl__exec_start(c, TL__WRITES);
         struct tl__statement *st;
 
@@ -402,16 +401,13 @@ static tl_status send_pipeline(struct batch *b)
         if (status == TL_OK)
             status = take_results(b, &x);
         clean_up(c);
-        if (status == TL_OK || strcmp(c->error.sqlstate, "26000") != 0)
-            break;
-        st->prepared_on = 0; /* the session was changed under us: prepare again, once */
-        tl__error_clear(&c->error);
+        if (status == TL_OK || !tl__client_is_vanished(c, st))
+            return status;
         for (size_t i = 0; i < b->chunk_count; i++) {
             PQclear(b->results[i]);
             b->results[i] = NULL;
         }
     }
-    return status;
 }
 
 /* ------------------------------------------------------------------------------------ blame -- */

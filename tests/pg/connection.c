@@ -3,6 +3,7 @@
 #include "client_test.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #define ID "22222222-2222-4222-8222-222222222222"
@@ -261,6 +262,27 @@ static void time_outs_leave_the_connection_clean(void **state)
     PQfinish(other);
 }
 
+/* A server that does not even obey the cancel request: the connection is given up, and what it may
+ * still do is not known. */
+static void a_server_gone_silent_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    tl_client *c;
+    int pid;
+
+    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 200000), &c),
+                  TL_OK);
+    assert_status(c, publish_plain(c), TL_OK);
+    pid = PQbackendPID(tl_client_pgconn(c));
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_status(c, publish_plain(c), TL_E_TIMEOUT);
+    assert_true(tl_error_outcome_unknown(tl_client_error(c)));
+    assert_int_equal(kill(pid, SIGCONT), 0);
+    assert_status(c, publish_plain(c), TL_OK); /* on a new connection */
+    assert_int_not_equal(PQbackendPID(tl_client_pgconn(c)), pid);
+    c = tl_client_close(c);
+}
+
 static void cancel_ends_a_call(void **state)
 {
     static tl_status (*const calls[])(tl_client *) = {publish_one, publish_many, read_some};
@@ -301,10 +323,16 @@ static void prepared_statements_may_vanish(void **state)
 {
     struct fixture *f = *state;
 
-    assert_status(f->c, publish_plain(f->c), TL_OK);
-    test_db_exec(tl_client_pgconn(f->c), "DEALLOCATE ALL");
-    assert_status(f->c, publish_plain(f->c), TL_OK);
-    assert_int_equal(event_count(f->db), 2);
+    for (int i = 0; i < 6; i++) { /* prepared again, and from the third time on never again */
+        assert_status(f->c, publish_plain(f->c), TL_OK);
+        assert_string_equal(message(f->c), "");
+        assert_int_equal(query_number(tl_client_pgconn(f->c),
+                                      "SELECT count(*) FROM pg_prepared_statements WHERE "
+                                      "statement ~ '^INSERT'"),
+                         i < 3 ? 1 : 0);
+        test_db_exec(tl_client_pgconn(f->c), "DEALLOCATE ALL");
+    }
+    assert_int_equal(event_count(f->db), 6);
 }
 
 static void connection_settings(void **state)
@@ -343,6 +371,7 @@ int main(void)
         test_with_client(cut_during_commit_and_repeated_is_stored_once),
         test_with_client(lost_between_calls_is_replaced_before_the_next),
         test_with_client(time_outs_leave_the_connection_clean),
+        test_with_client(a_server_gone_silent_is_given_up),
         test_with_client(cancel_ends_a_call),
         test_with_client(a_transaction_left_open_is_refused),
         test_with_client(prepared_statements_may_vanish),

@@ -1,0 +1,171 @@
+/*
+ * pooled.c: the client behind PgBouncer in transaction mode, where a prepared statement may be in
+ * another session at the next call: everything works, and the client notices and does without.
+ */
+#include "client_test.h"
+
+#include <grp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PORT 6543
+#define CLIENTS 3
+#define SINGLE 40
+#define MANY 1500
+
+struct pool {
+    struct fixture *f;
+    char directory[64];
+    pid_t pid;
+    char conninfo[256];
+};
+
+static void write_config(struct pool *pool)
+{
+    char path[128];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/ini", pool->directory);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file,
+            "[databases]\n* = host=%s port=%s user=%s\n[pgbouncer]\nlisten_addr =\n"
+            "listen_port = %d\nunix_socket_dir = %s\nauth_type = any\npool_mode = transaction\n"
+            "default_pool_size = 2\nserver_round_robin = 1\nlogfile = %s/log\n",
+            PQhost(pool->f->db), PQport(pool->f->db), PQuser(pool->f->db), PORT, pool->directory,
+            pool->directory);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* PgBouncer refuses to be root: be whoever owns the server's socket. */
+static void run_bouncer(const struct pool *pool, const struct stat *owner)
+{
+    char path[128];
+
+    if (getuid() == 0 &&
+        (setgroups(0, NULL) != 0 || setgid(owner->st_gid) != 0 || setuid(owner->st_uid) != 0))
+        _exit(126);
+    snprintf(path, sizeof path, "%s/ini", pool->directory);
+    execl("/usr/sbin/pgbouncer", "pgbouncer", "-q", path, (char *)NULL);
+    _exit(127);
+}
+
+static bool is_up(const struct pool *pool)
+{
+    int status;
+
+    if (waitpid(pool->pid, &status, WNOHANG) != 0)
+        fail_msg("pgbouncer ended with status %d (127: not installed)", WEXITSTATUS(status));
+    return PQping(pool->conninfo) == PQPING_OK;
+}
+
+static int setup_pool(void **state)
+{
+    struct pool *pool = calloc(1, sizeof *pool);
+    struct stat owner;
+
+    assert_non_null(pool);
+    assert_int_equal(setup((void **)&pool->f), 0);
+    snprintf(pool->directory, sizeof pool->directory, "/tmp/tl-pool-XXXXXX");
+    assert_non_null(mkdtemp(pool->directory));
+    assert_int_equal(stat(PQhost(pool->f->db), &owner), 0);
+    if (getuid() == 0)
+        assert_int_equal(chown(pool->directory, owner.st_uid, owner.st_gid), 0);
+    write_config(pool);
+    snprintf(pool->conninfo, sizeof pool->conninfo, "host=%s port=%d user=%s dbname=%s",
+             pool->directory, PORT, PQuser(pool->f->db), PQdb(pool->f->db));
+    pool->pid = fork();
+    assert_true(pool->pid >= 0);
+    if (pool->pid == 0)
+        run_bouncer(pool, &owner);
+    for (int i = 0; !is_up(pool); i++) {
+        struct timespec pause = {.tv_nsec = 10000000};
+
+        assert_true(i < 1000);
+        (void)nanosleep(&pause, NULL);
+    }
+    *state = pool;
+    return 0;
+}
+
+static int teardown_pool(void **state)
+{
+    static const char *const files[] = {"ini", "log"};
+    struct pool *pool = *state;
+    char path[128];
+
+    (void)kill(pool->pid, SIGTERM);
+    (void)waitpid(pool->pid, NULL, 0);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", pool->directory, files[i]);
+        (void)unlink(path);
+    }
+    (void)rmdir(pool->directory);
+    assert_int_equal(teardown((void **)&pool->f), 0);
+    free(pool);
+    return 0;
+}
+
+struct user {
+    pthread_t thread;
+    const char *conninfo;
+    int failures;
+    char error[256];
+};
+
+static void note(struct user *u, tl_client *c, tl_status status)
+{
+    if (status == TL_OK)
+        return;
+    u->failures++;
+    snprintf(u->error, sizeof u->error, "%s", message(c));
+}
+
+static void *use(void *arg)
+{
+    struct user *u = arg;
+    tl_new_event *events = calloc(MANY, sizeof *events);
+    tl_client *c;
+
+    for (size_t i = 0; i < MANY; i++)
+        events[i] = (tl_new_event){.size = sizeof events[i], .type = "many"};
+    note(u, c, tl_client_open(u->conninfo, NULL, &c));
+    for (int i = 0; i < SINGLE; i++)
+        note(u, c, tl_publish(c, NULL, TL_NEW_EVENT(.type = "single"), NULL));
+    note(u, c, tl_publish_batch(c, NULL, events, MANY, NULL));
+    note(u, c, tl_publish_batch(c, NULL, events, 10, NULL));
+    c = tl_client_close(c);
+    free(events);
+    return NULL;
+}
+
+static void transaction_pooling_works(void **state)
+{
+    struct pool *pool = *state;
+    struct user users[CLIENTS];
+
+    memset(users, 0, sizeof users);
+    for (int i = 0; i < CLIENTS; i++) {
+        users[i].conninfo = pool->conninfo;
+        assert_int_equal(pthread_create(&users[i].thread, NULL, use, &users[i]), 0);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        assert_int_equal(pthread_join(users[i].thread, NULL), 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        if (users[i].failures > 0)
+            fail_msg("client %d: %d failures, the last: %s", i, users[i].failures, users[i].error);
+    }
+    assert_int_equal(event_count(pool->f->db), CLIENTS * (SINGLE + MANY + 10));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(transaction_pooling_works, setup_pool, teardown_pool),
+    };
+
+    return cmocka_run_group_tests_name("pooled", tests, NULL, NULL);
+}
