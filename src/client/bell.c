@@ -247,6 +247,7 @@ static bool reserve_answers(struct tl__bell *b, size_t n)
     if (answers == NULL)
         return false;
     for (size_t i = 0; i < b->answers_count; i++)
+        /* Some answers mean some size. NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
         answers[i] = b->answers[(b->answers_first + i) % b->answers_size];
     free(b->answers);
     b->answers = answers;

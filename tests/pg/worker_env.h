@@ -98,7 +98,7 @@ static inline long number(struct env *e, const char *sql)
     long value;
 
     assert_int_equal(PQntuples(res), 1);
-    value = atol(PQgetvalue(res, 0, 0));
+    value = strtol(PQgetvalue(res, 0, 0), NULL, 10);
     PQclear(res);
     return value;
 }
