@@ -139,7 +139,8 @@ typedef struct tl_client_options {
  * @param conninfo  libpq connection string or URI; NULL or "" for libpq's environment.
  * @param ret       the handle, also on failure (to ask tl_client_error); close it in both cases.
  *                  NULL only when there is no memory for it.
- * @return TL_OK; TL_E_CONNECTION; TL_E_SCHEMA (run `trunkline migrate`); TL_E_INVALID; TL_E_NOMEM.
+ * @return TL_OK; TL_E_CONNECTION; TL_E_SCHEMA (run `trunkline migrate`); TL_E_DENIED; TL_E_INVALID;
+ *         TL_E_NOMEM.
  * Blocks: up to connect_timeout_us.
  */
 TL_API TL_MUSTCHECK tl_status tl_client_open(const char *conninfo, const tl_client_options *opts,
@@ -328,7 +329,8 @@ typedef struct tl_claim_options {
 } tl_claim_options;
 #define TL_CLAIM_OPTIONS(...) (&(tl_claim_options){.size = sizeof(tl_claim_options), __VA_ARGS__})
 
-/** Claim the next events of a subscription under a lease. TL_OK with >= 1 event, TL_NOTHING. */
+/** Claim the next events of a subscription under a lease. TL_OK with >= 1 event, or
+ * TL_NOTHING and *ret is NULL. */
 TL_API TL_MUSTCHECK tl_status tl_claim(tl_client *c, const char *subscription,
                                        const tl_claim_options *opts, tl_batch **ret);
 TL_API const char *tl_batch_token(const tl_batch *b);           /* uuid text; NULL: not a claim */
