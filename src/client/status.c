@@ -62,6 +62,7 @@ static const struct {
     {"TL007", TL_E_LIMIT},
     {"TL008", TL_E_REJECTED},
     {"02000", TL_NOTHING},
+    {"23505", TL_E_CONFLICT},    /* unique */
     {"25006", TL_E_UNSUPPORTED}, /* read-only: a standby */
     {"25P02", TL_E_INVALID},     /* aborted transaction */
     {"28000", TL_E_DENIED},

@@ -43,7 +43,8 @@ static void sqlstates_map_to_statuses(void **state)
         {"40001", NULL, TL_E_SERVER},        {"53100", NULL, TL_E_SERVER},
         {"25P02", NULL, TL_E_INVALID},       {"25006", NULL, TL_E_UNSUPPORTED},
         {"0A000", NULL, TL_E_UNSUPPORTED},   {"55000", NULL, TL_E_INVALID},
-        {"XX000", NULL, TL_E_SERVER},        {"TL999", NULL, TL_E_SERVER},
+        {"23505", NULL, TL_E_CONFLICT},      {"XX000", NULL, TL_E_SERVER},
+        {"TL999", NULL, TL_E_SERVER},
     };
 
     (void)state;
