@@ -177,12 +177,16 @@ tl_status tl__migrate_refuse(tl_client *c, const struct tl__inspection *found)
         tl__error_set(e, TL_E_SCHEMA, "TL006", "schema \"%s\" is not installed", schema);
         break;
     case TL_MIGRATE_PENDING:
-        tl__error_set(e, TL_E_SCHEMA, "TL006",
-                      "schema \"%s\" is older than this library: it has migration %d of "
-                      "libtrunkline %s, this is %d of %s",
-                      schema, found->last,
-                      found->library_version[0] != '\0' ? found->library_version : "(none)",
-                      tl__migration_last(), tl_version());
+        if (found->last == tl__migration_last() && found->library_version[0] != '\0')
+            tl__error_set(e, TL_E_SCHEMA, "TL006",
+                          "functions of schema \"%s\" are older than this library's: they are of "
+                          "libtrunkline %s, with another text than those of %s",
+                          schema, found->library_version, tl_version());
+        else
+            tl__error_set(e, TL_E_SCHEMA, "TL006",
+                          "schema \"%s\" is older than this library: it has migration %d, this "
+                          "is %d of libtrunkline %s",
+                          schema, found->last, tl__migration_last(), tl_version());
         break;
     case TL_MIGRATE_NEWER:
         tl__error_set(e, TL_E_SCHEMA, "TL006",
