@@ -15,7 +15,7 @@ DECLARE
     s        @extschema@.subscriptions;
     taken    @extschema@.leases;
     topic    text;
-    i        integer;
+    due      record;
 BEGIN
     PERFORM @extschema@.check_lease(lease);
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
@@ -33,17 +33,30 @@ BEGIN
             AND l.pid <> pg_backend_pid()),
         (SELECT sum(h)::bigint FROM unnest(horizons) h),
         NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz;
-    FOR n IN 1 .. coalesce(cardinality(subscriptions), 0) LOOP
-        CONTINUE WHEN coalesce(capacity[n], 0) < 1;
-        SELECT * INTO s FROM @extschema@.subscriptions x WHERE x.subscription_id = claim_many.subscriptions[n] AND x.active;
-        CONTINUE WHEN NOT FOUND;
-        i := array_position(numbers, s.topic_id);
-        CONTINUE WHEN horizons[i] IS NULL; -- topic made or dropped this moment
-        topic := names[i];
-        taken := @extschema@.take_lease(s, topic, NULL, least(capacity[n], 10000), lease, horizons[i],
+    -- only those that may have something: one look at all of them, which locks and writes nothing
+    FOR due IN
+        SELECT s, t.name AS topic, u.room, h
+          FROM unnest(claim_many.subscriptions, claim_many.capacity) WITH ORDINALITY u(subscription_id, room, place)
+          JOIN @extschema@.subscriptions s ON s.subscription_id = u.subscription_id AND s.active
+          JOIN @extschema@.topics t ON t.topic_id = s.topic_id
+          JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id AND c.slot = 0
+          JOIN LATERAL (SELECT horizons[array_position(numbers, s.topic_id)] AS h OFFSET 0) now ON h IS NOT NULL
+         WHERE u.room > 0
+           AND (EXISTS (SELECT FROM @extschema@.leases l
+                         WHERE l.subscription_id = s.subscription_id AND (NOT l.held OR l.until <= clock_timestamp()))
+                OR (c.cursor < h
+                    OR EXISTS (SELECT FROM @extschema@.retries r
+                                WHERE r.subscription_id = s.subscription_id AND r.token IS NULL AND r.next_attempt_at <= clock_timestamp()))
+                   AND (s.ordering = 'none' OR NOT EXISTS (SELECT FROM @extschema@.leases l
+                                                            WHERE l.subscription_id = s.subscription_id)))
+         ORDER BY u.place
+    LOOP
+        s := due.s;
+        topic := due.topic;
+        taken := @extschema@.take_lease(s, topic, NULL, least(due.room, 10000), lease, due.h,
             coalesce(claim_many.owner, current_setting('application_name')));
         IF taken.token IS NULL THEN
-            IF taken.upto < horizons[i] THEN
+            IF taken.upto < due.h THEN
                 RETURN QUERY SELECT s.subscription_id, NULL::uuid, NULL::integer, taken.upto,
                     NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz;
             END IF;

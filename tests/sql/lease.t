@@ -317,6 +317,7 @@ subtest 'claim_many' => sub {
     is($call->("$id[0],$id[1]", '1,NULL'), '', 'taken, and no capacity');
     is($a->do("SELECT DISTINCT owner FROM trunkline.leases l WHERE l.subscription_id = $id[0]"), 'psql', 'owner: what the session calls itself');
     is($a->do("SELECT count(*) FROM trunkline.claim_many('{}', '{}')"), 1, 'nobody asks: header only');
+    is($a->do("BEGIN; SELECT count(*), pg_current_xact_id_if_assigned() FROM trunkline.claim_many('{$id[0],$id[1]}', '{1,1}'); COMMIT"), '1|', 'a look at subscriptions that have nothing, or whose slot is taken, writes nothing');
     my ($f) = feed('cm_owner', 1);
     $a->do("SELECT * FROM trunkline.claim_many(ARRAY(SELECT subscription_id FROM trunkline.subscriptions WHERE name = '$f'), '{1}', '1 s', 'host/7')");
     is($main->do("SELECT owner, until - now() <= '1 s' FROM trunkline.leases JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f'"), 'host/7|t', 'or what is given');
