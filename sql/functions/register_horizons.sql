@@ -18,6 +18,9 @@ BEGIN
             jsonb_build_object('field', 'transaction_isolation', 'actual', current_setting('transaction_isolation')),
             'Read in a transaction of level READ COMMITTED, or in none.');
     END IF;
+    IF pg_is_in_recovery() THEN
+        PERFORM @extschema@.fail('25006', 'the safe horizon is not known on a standby', '{"field": "server"}', 'Read from the primary.');
+    END IF;
     FOR i IN 1 .. cardinality(sequences) LOOP
         firsts[i] := pg_sequence_last_value(sequences[i]);
     END LOOP;

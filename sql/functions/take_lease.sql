@@ -120,6 +120,8 @@ BEGIN
                 USING cur.cursor, h, regex, s.tenant_id, s.filter, s.filter_path, room;
             IF matched = room THEN
                 new.upto := last_seen;
+            ELSIF h - cur.cursor < 10000 THEN
+                new.upto := h; -- so few positions are so few rows
             ELSE
                 -- looked at all of the range, or at the first 10000 rows of it
                 EXECUTE format('SELECT "position" FROM @extschema@.%I WHERE "position" > $1 AND "position" <= $2 ORDER BY "position" OFFSET 9999 LIMIT 1', 'topic_' || topic)
