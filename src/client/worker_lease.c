@@ -340,6 +340,14 @@ static bool is_at_rest(struct tl__lease *l)
             tl__schedule_peek(&l->schedule, l->schedule.started) == TL__SCHEDULE_NONE);
 }
 
+/* The answer to an ack was lost. The same range again, whatever has finished since: should it turn
+ * out that the failures in it are recorded, then no later one may pass for recorded as well. */
+static bool must_repeat(const struct tl__lease *l)
+{
+    return l->is_repeat && l->acking > l->acked &&
+           !(l->route->is_transactional && l->schedule.running > 0);
+}
+
 static void step(struct tl_worker *w, struct tl__lease *l, uint64_t now_us)
 {
     struct tl__schedule *s = &l->schedule;
@@ -352,6 +360,10 @@ static void step(struct tl_worker *w, struct tl__lease *l, uint64_t now_us)
     if (l->op != TL__LEASE_IDLE)
         return;
     if (now_us >= l->retry_at_us) {
+        if (must_repeat(l)) {
+            send_ack(w, l, l->acking);
+            return;
+        }
         if (s->finished == s->count) {
             if (l->acked == s->count)
                 tl__lease_free(l); /* its last event was settled by a transactional handler */
@@ -390,6 +402,8 @@ uint64_t tl__worker_leases_deadline_us(const struct tl_worker *w)
                 at = s->running == 0 ? 0 : UINT64_MAX;
             } else if (l->op != TL__LEASE_IDLE) {
                 at = UINT64_MAX; /* the answer comes by the socket */
+            } else if (must_repeat(l)) {
+                at = l->retry_at_us;
             } else if (s->finished == s->count || l->is_broken || tl__lease_is_draining(l)) {
                 if (s->running == 0)
                     at = l->retry_at_us;
