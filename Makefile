@@ -3,7 +3,8 @@ BUILD ?= build
 JOBS ?= 2
 # Warnings are errors in CI only.
 WERROR = $(if $(filter true,$(CI)),true,false)
-C_SUITES = unit,pg
+# The suites that run our C code; the others are about SQL and tools.
+C_SUITES = unit,pg,embedded,cli,fault,e2e
 MESON_SETUP = meson setup -Dwerror=$(WERROR)
 RUN_TESTS = tools/run-tests --jobs $(JOBS)
 .DEFAULT_GOAL := build
@@ -23,19 +24,19 @@ demo: bootstrap-build $(BUILD)/build.ninja ## install what is missing, build, sh
 	@$(BUILD)/trunkline demo $(ARGS)
 
 .PHONY: test
-test: bootstrap-test build build-asan/build.ninja ## everything: lint, all suites, the C suites again under ASan and UBSan
+test: bootstrap-test build build-asan/build.ninja ## everything: lint, all suites, those of C code again under ASan and UBSan
 	@ninja -C build-asan
 	@$(RUN_TESTS) --build $(BUILD) --build build-asan:$(C_SUITES)
 
 .PHONY: check-asan
-check-asan: build-asan/build.ninja ## the C suites under AddressSanitizer and UBSan
+check-asan: build-asan/build.ninja ## the suites of C code under AddressSanitizer and UBSan
 	@ninja -C build-asan
 	@$(RUN_TESTS) --build build-asan:$(C_SUITES)
 
 .PHONY: check-tsan
-check-tsan: build-tsan/build.ninja ## the C suites under ThreadSanitizer
+check-tsan: build-tsan/build.ninja ## the client and the daemon under ThreadSanitizer
 	@ninja -C build-tsan
-	@$(RUN_TESTS) --build build-tsan:$(C_SUITES)
+	@$(RUN_TESTS) --build build-tsan:unit,pg,e2e
 
 .PHONY: check-valgrind
 check-valgrind: build ## the unit suite under valgrind
@@ -75,8 +76,8 @@ bootstrap-build bootstrap-test bootstrap-bench:
 $(BUILD)/build.ninja:
 	@$(MESON_SETUP) $(BUILD)
 build-asan/build.ninja:
-	@$(MESON_SETUP) -Db_sanitize=address,undefined -Db_lundef=false -Dexamples=false -Dbench=false build-asan
+	@$(MESON_SETUP) -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false build-asan
 build-tsan/build.ninja:
-	@$(MESON_SETUP) -Db_sanitize=thread -Db_lundef=false -Dexamples=false -Dbench=false build-tsan
+	@$(MESON_SETUP) -Db_sanitize=thread -Db_lundef=false -Dbench=false build-tsan
 build-bench/build.ninja:
 	@$(MESON_SETUP) --buildtype=release -Dtests=false build-bench
