@@ -505,6 +505,8 @@ static void lease_is_taken_over_and_the_old_owner_fenced(void **state)
     drive_one(b, is_settled, e);
     assert_int_equal(number(e, "select count(*) from trunkline.dead_letters"), 0);
     /* and the fenced one works on */
+    tl_worker_stop(b);
+    assert_int_equal(tl_worker_run(b), TL_OK);
     tl_worker_free(b);
     publish(e, "a", "", 1);
     drive_one(a, holds, h);
