@@ -51,7 +51,9 @@ subtest 'writing to the table' => sub {
     is($s->do(qq(COPY trunkline.topic_orders (type, data, key) FROM STDIN;\na.b\t{"n": 1}\tk\na.c\t2\t\\N\n\\.\nSELECT string_agg(type || data::text, ' ' ORDER BY "position") FROM trunkline.topic_orders)), 'a.b{"n": 1} a.c2', 'COPY');
     is($s->do(q(INSERT INTO trunkline.topic_orders (type, data) SELECT 'bulk', to_jsonb(i) FROM generate_series(1, 1000) i RETURNING "position" - data::bigint)) =~ s/\n.*//sr, 2, 'INSERT SELECT keeps the order');
     is($s->do("SELECT count(DISTINCT \"position\" - data::bigint) FROM trunkline.topic_orders WHERE type = 'bulk'"), 1, 'for every row');
-    is($s->do("SELECT count(*) FROM trunkline.read('orders', max_events => 10000)"), 1002, 'readable');
+    $s->do("INSERT INTO trunkline.topic_orders (type, data) SELECT 'sorted', to_jsonb(i) FROM generate_series(1, 100) i ORDER BY i % 10, i DESC");
+    is($s->do("SELECT string_agg(data::text, ' ' ORDER BY \"position\") = (SELECT string_agg(i::text, ' ' ORDER BY i % 10, i DESC) FROM generate_series(1, 100) i) FROM trunkline.topic_orders WHERE type = 'sorted'"), 't', 'one of its own too');
+    is($s->do("SELECT count(*) FROM trunkline.read('orders', max_events => 10000)"), 1102, 'readable');
 };
 
 subtest 'events are immutable, for the owner too' => sub {
