@@ -42,11 +42,11 @@ struct pg_result;
 
 /* ---------------------------------------------------------------------------------- limits -- */
 
-#define TL_MAX_TYPE_BYTES 255        /* event type, pattern, stream, key, topic... see each call */
-#define TL_MAX_NAME_BYTES 255        /* subscription name, source, key, tenant_id, stream */
-#define TL_MAX_TOPIC_BYTES 40        /* topic: [a-z_][a-z0-9_]* */
-#define TL_MAX_EVENT_BYTES 1048576   /* default of a topic's max_event_bytes (data + metadata) */
-#define TL_MAX_CLAIM 10000           /* events in one claim or read */
+#define TL_MAX_TYPE_BYTES 255      /* event type, pattern, stream, key, topic... see each call */
+#define TL_MAX_NAME_BYTES 255      /* subscription name, source, key, tenant_id, stream */
+#define TL_MAX_TOPIC_BYTES 40      /* topic: [a-z_][a-z0-9_]* */
+#define TL_MAX_EVENT_BYTES 1048576 /* default of a topic's max_event_bytes (data + metadata) */
+#define TL_MAX_CLAIM 10000         /* events in one claim or read */
 
 /* ---------------------------------------------------------------------------------- status -- */
 
@@ -130,7 +130,8 @@ typedef struct tl_client_options {
     tl_log_fn log;                /* NULL: silent */
     void *log_userdata;
 } tl_client_options;
-#define TL_CLIENT_OPTIONS(...) (&(tl_client_options){.size = sizeof(tl_client_options), __VA_ARGS__})
+#define TL_CLIENT_OPTIONS(...)                                                                     \
+    (&(tl_client_options){.size = sizeof(tl_client_options), __VA_ARGS__})
 
 /**
  * Open a client: connect and check that the schema is there and of a version that this library
@@ -167,18 +168,18 @@ TL_API void tl_client_wake(tl_client *c);
 /* An event to publish. Everything is borrowed until the call returns. */
 typedef struct tl_new_event {
     size_t size;
-    const char *type;       /* required, "financial.invoice.created": 1..255 bytes, segments
+    const char *type;      /* required, "financial.invoice.created": 1..255 bytes, segments
                                separated by '.', none empty, no '*' */
-    const char *data;       /* JSON text; NULL: null */
-    size_t data_len;        /* bytes of data; 0: strlen(data) */
-    const char *id;         /* uuid text; NULL: made by the server, ordered by time. With an id
+    const char *data;      /* JSON text; NULL: null */
+    size_t data_len;       /* bytes of data; 0: strlen(data) */
+    const char *id;        /* uuid text; NULL: made by the server, ordered by time. With an id
                                the publish can be repeated: the topic's dedup window returns the
                                first result */
-    const char *key;        /* ordering key; NULL: none */
-    const char *source;     /* NULL: none */
-    const char *tenant_id;  /* NULL: system */
-    const char *metadata;   /* JSON object text; NULL: none */
-    int64_t expires_at_us;  /* 0: never */
+    const char *key;       /* ordering key; NULL: none */
+    const char *source;    /* NULL: none */
+    const char *tenant_id; /* NULL: system */
+    const char *metadata;  /* JSON object text; NULL: none */
+    int64_t expires_at_us; /* 0: never */
 } tl_new_event;
 #define TL_NEW_EVENT(...) (&(tl_new_event){.size = sizeof(tl_new_event), __VA_ARGS__})
 
@@ -273,9 +274,9 @@ TL_API TL_MUSTCHECK tl_status tl_horizon(tl_client *c, const char *topic, int64_
 
 typedef struct tl_topic_options {
     size_t size;
-    const char *durability; /* NULL: "logged"; or "unlogged" */
-    const char *rotation;   /* NULL: "none"; "hour", "day", "month" */
-    uint64_t retention_us;  /* 0: for ever */
+    const char *durability;   /* NULL: "logged"; or "unlogged" */
+    const char *rotation;     /* NULL: "none"; "hour", "day", "month" */
+    uint64_t retention_us;    /* 0: for ever */
     uint32_t max_event_bytes; /* 0: TL_MAX_EVENT_BYTES */
 } tl_topic_options;
 #define TL_TOPIC_OPTIONS(...) (&(tl_topic_options){.size = sizeof(tl_topic_options), __VA_ARGS__})
@@ -292,8 +293,17 @@ TL_API tl_status tl_type_check(const char *type, const char **why);
 
 /* --------------------------------------------------------------------------- subscriptions -- */
 
-typedef enum tl_ordering { TL_ORDERING_KEY = 0, TL_ORDERING_NONE = 1, TL_ORDERING_TOTAL = 2 } tl_ordering;
-typedef enum tl_start { TL_START_END = 0, TL_START_BEGINNING = 1, TL_START_POSITION = 2, TL_START_TIME = 3 } tl_start;
+typedef enum tl_ordering {
+    TL_ORDERING_KEY = 0,
+    TL_ORDERING_NONE = 1,
+    TL_ORDERING_TOTAL = 2
+} tl_ordering;
+typedef enum tl_start {
+    TL_START_END = 0,
+    TL_START_BEGINNING = 1,
+    TL_START_POSITION = 2,
+    TL_START_TIME = 3
+} tl_start;
 
 typedef struct tl_subscribe_options {
     size_t size;
@@ -333,8 +343,8 @@ typedef struct tl_claim_options {
  * TL_NOTHING and *ret is NULL. */
 TL_API TL_MUSTCHECK tl_status tl_claim(tl_client *c, const char *subscription,
                                        const tl_claim_options *opts, tl_batch **ret);
-TL_API const char *tl_batch_token(const tl_batch *b);           /* uuid text; NULL: not a claim */
-TL_API uint32_t tl_batch_attempt(const tl_batch *b, size_t i);  /* 1 for the first */
+TL_API const char *tl_batch_token(const tl_batch *b);          /* uuid text; NULL: not a claim */
+TL_API uint32_t tl_batch_attempt(const tl_batch *b, size_t i); /* 1 for the first */
 /** Settle events of the lease up to a position (0: all). TL_E_FENCED: the lease is lost. */
 TL_API TL_MUSTCHECK tl_status tl_ack(tl_client *c, const char *token, int64_t upto,
                                      int64_t *ret_settled);
@@ -401,8 +411,8 @@ TL_API tl_client *tl_delivery_client(tl_delivery *d);
  * transaction (commit, rollback, begin, end, abort, start, prepare transaction) are refused with
  * TL_E_INVALID and the transaction stays usable; savepoints are fine.
  */
-TL_API TL_MUSTCHECK tl_status tl_tx_exec(tl_tx *tx, const char *sql, int n, const char *const *values,
-                                         struct pg_result **ret_result);
+TL_API TL_MUSTCHECK tl_status tl_tx_exec(tl_tx *tx, const char *sql, int n,
+                                         const char *const *values, struct pg_result **ret_result);
 /** Publish in the handler's transaction. */
 TL_API TL_MUSTCHECK tl_status tl_tx_publish(tl_tx *tx, const char *topic, const tl_new_event *event,
                                             tl_receipt *ret);
@@ -412,8 +422,8 @@ TL_API struct pg_conn *tl_tx_unsafe(tl_tx *tx);
 
 typedef struct tl_route_options {
     size_t size;
-    const char *name;       /* subscription is "<module>/<name>"; NULL: the pattern */
-    bool transactional;     /* handler effects by tl_tx and the ack commit together: exactly once */
+    const char *name;   /* subscription is "<module>/<name>"; NULL: the pattern */
+    bool transactional; /* handler effects by tl_tx and the ack commit together: exactly once */
     tl_subscribe_options subscribe; /* leave .size zero for defaults; .target must be NULL */
 } tl_route_options;
 #define TL_ROUTE_OPTIONS(...) (&(tl_route_options){.size = sizeof(tl_route_options), __VA_ARGS__})
@@ -430,15 +440,16 @@ TL_API TL_MUSTCHECK tl_status tl_router_include(tl_router *r, const tl_router *o
 
 typedef struct tl_worker_options {
     size_t size;
-    uint32_t concurrency;       /* deliveries in flight (handlers that return TL_PENDING), 1..1000;
+    uint32_t concurrency;      /* deliveries in flight (handlers that return TL_PENDING), 1..1000;
                                    0: 5 */
-    uint32_t claim_batch;       /* events per claim, 1..TL_MAX_CLAIM; 0: 100 */
-    uint64_t lease_us;          /* 0: 30 s; renewed while handlers run */
-    uint64_t poll_interval_us;  /* fallback poll; 0: 1 s */
-    uint64_t stop_timeout_us;   /* drain limit of tl_worker_stop; 0: 30 s */
-    bool no_listen;             /* never LISTEN: poll only (transaction-pooling proxies) */
+    uint32_t claim_batch;      /* events per claim, 1..TL_MAX_CLAIM; 0: 100 */
+    uint64_t lease_us;         /* 0: 30 s; renewed while handlers run */
+    uint64_t poll_interval_us; /* fallback poll; 0: 1 s */
+    uint64_t stop_timeout_us;  /* drain limit of tl_worker_stop; 0: 30 s */
+    bool no_listen;            /* never LISTEN: poll only (transaction-pooling proxies) */
 } tl_worker_options;
-#define TL_WORKER_OPTIONS(...) (&(tl_worker_options){.size = sizeof(tl_worker_options), __VA_ARGS__})
+#define TL_WORKER_OPTIONS(...)                                                                     \
+    (&(tl_worker_options){.size = sizeof(tl_worker_options), __VA_ARGS__})
 
 /**
  * Make a worker. It opens connections of its own with c's settings and leaves c to the handlers.
@@ -457,7 +468,8 @@ typedef struct tl_handle_options {
     uint32_t concurrency; /* deliveries of this subscription in flight, so that a slow one holds up
                              only itself; 0: the worker's limit */
 } tl_handle_options;
-#define TL_HANDLE_OPTIONS(...) (&(tl_handle_options){.size = sizeof(tl_handle_options), __VA_ARGS__})
+#define TL_HANDLE_OPTIONS(...)                                                                     \
+    (&(tl_handle_options){.size = sizeof(tl_handle_options), __VA_ARGS__})
 
 /** Serve an existing subscription with a handler. May be called while the worker runs; on one
  * that is served already it changes handler and options for the deliveries to come. */
@@ -487,16 +499,16 @@ typedef struct tl_worker_stats {
     uint64_t done, retried, skipped, failed;
     uint64_t in_flight;
     uint64_t claims, polls, wakes, reconnects;
-    bool is_sentinel;   /* this worker listens for the doorbell for everybody */
-    bool is_listening;  /* notifications arrive; false: polling only */
+    bool is_sentinel;  /* this worker listens for the doorbell for everybody */
+    bool is_listening; /* notifications arrive; false: polling only */
 } tl_worker_stats;
 TL_API void tl_worker_get_stats(const tl_worker *w, tl_worker_stats *ret);
 
 /* --------------------------------------------------------------------------------- migrate -- */
 
 typedef enum tl_migrate_state {
-    TL_MIGRATE_MISSING,  /* no schema */
-    TL_MIGRATE_PENDING,  /* older than this library */
+    TL_MIGRATE_MISSING, /* no schema */
+    TL_MIGRATE_PENDING, /* older than this library */
     TL_MIGRATE_CURRENT,
     TL_MIGRATE_NEWER,    /* made by a newer library */
     TL_MIGRATE_TAMPERED, /* a recorded migration has another checksum than ours */
