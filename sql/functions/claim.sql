@@ -13,6 +13,7 @@ DECLARE
     taken @extschema@.leases;
     topic text;
     h     bigint;
+    found_events integer;
 BEGIN
     IF coalesce(max_events NOT BETWEEN 1 AND 10000, true) THEN
         PERFORM @extschema@.fail('TL005', 'max_events is not 1 to 10000', '{"field": "max_events", "limit": 10000}');
@@ -39,11 +40,16 @@ BEGIN
     IF taken.retries > 0 THEN
         RETURN QUERY EXECUTE @extschema@.retries_query(topic, false) USING taken.token;
     END IF;
-    IF taken.events > 0 THEN
+    IF taken.events IS DISTINCT FROM 0 THEN
         RETURN QUERY EXECUTE @extschema@.range_query(topic,
                 '$7::uuid, $8::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at', '')
             USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
                 taken.token, taken.attempt;
+    END IF;
+    IF taken.events IS NULL THEN
+        GET DIAGNOSTICS found_events = ROW_COUNT;
+        taken.events := found_events;
+        PERFORM @extschema@.write_lease(taken, lease);
     END IF;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim(text, integer, integer, interval) IS

@@ -16,6 +16,7 @@ DECLARE
     taken    @extschema@.leases;
     topic    text;
     due      record;
+    found_events integer;
 BEGIN
     PERFORM @extschema@.check_lease(lease);
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
@@ -26,13 +27,11 @@ BEGIN
     horizons := @extschema@.register_horizons(
         ARRAY(SELECT to_regclass('@extschema@.position_' || n) FROM unnest(names) WITH ORDINALITY u(n, o) ORDER BY o));
     -- header: whether anything became readable anywhere, and whether others are to be told
-    RETURN QUERY SELECT 0::bigint, NULL::uuid,
-        (SELECT count(*)::integer FROM pg_locks l
-          WHERE l.locktype = 'advisory' AND l.classid = @extschema@.lock_class()::oid AND l.objid = 2 AND l.objsubid = 2
-            AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-            AND l.pid <> pg_backend_pid()),
-        (SELECT sum(h)::bigint FROM unnest(horizons) h),
-        NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz;
+    subscription_id := 0;
+    attempt := horizons[cardinality(horizons)];
+    horizons := trim_array(horizons, 1);
+    "position" := (SELECT sum(h) FROM unnest(horizons) h);
+    RETURN NEXT;
     -- only those that may have something: one look at all of them, which locks and writes nothing
     FOR due IN
         SELECT s, t.name AS topic, u.room, h
@@ -65,11 +64,16 @@ BEGIN
         IF taken.retries > 0 THEN
             RETURN QUERY EXECUTE @extschema@.retries_query(topic, true) USING taken.token;
         END IF;
-        IF taken.events > 0 THEN
+        IF taken.events IS DISTINCT FROM 0 THEN
             RETURN QUERY EXECUTE @extschema@.range_query(topic,
                     '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at', '')
                 USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt;
+        END IF;
+        IF taken.events IS NULL THEN
+            GET DIAGNOSTICS found_events = ROW_COUNT;
+            taken.events := found_events;
+            PERFORM @extschema@.write_lease(taken, lease);
         END IF;
     END LOOP;
 END $$;

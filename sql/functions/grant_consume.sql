@@ -12,7 +12,7 @@ BEGIN
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.subscribe, @extschema@.unsubscribe, @extschema@.is_predicate,
         @extschema@.target_function, @extschema@.start_cursor, @extschema@.position_before, @extschema@.claim,
-        @extschema@.claim_many, @extschema@.take_lease, @extschema@.take_retries, @extschema@.abandon_retries,
+        @extschema@.claim_many, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,
         @extschema@.bury, @extschema@.range_query, @extschema@.retries_query, @extschema@.check_lease, @extschema@.fenced,
         @extschema@.ack, @extschema@.record_failures, @extschema@.backoff, @extschema@.extend, @extschema@.release,
         @extschema@.next_due, @extschema@.read, @extschema@.horizon, @extschema@.register_horizons, @extschema@.topic_id_of,

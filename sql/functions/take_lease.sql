@@ -113,6 +113,11 @@ BEGIN
                  ELSE (random() < 0.5)::integer END);
         IF new.retries < 0 THEN
             new.retries := 1; -- one that a crash left: it goes alone
+        ELSIF new.retries = 0 AND cur.cursor < h AND h - cur.cursor <= room THEN
+            -- all that there is fits: the caller reads it, counts it and writes the lease
+            new.upto := h;
+            new.events := NULL;
+            RETURN new;
         ELSIF cur.cursor < h AND room > new.retries THEN
             room := room - new.retries;
             EXECUTE format('SELECT count(*), max(p) FROM (%s) q', @extschema@.range_query(topic, 'e."position" AS p', 'ORDER BY 1 LIMIT $7'))
@@ -132,21 +137,7 @@ BEGIN
         new.events := matched;
     END IF;
 
-    IF new.events + new.retries > 0 THEN
-        new.until := clock_timestamp() + duration;
-        INSERT INTO @extschema@.leases SELECT (new).*;
-        UPDATE @extschema@.cursors c
-           SET cursor = greatest(c.cursor, new.upto), epoch = new.epoch, last_triggered_at = clock_timestamp()
-         WHERE c.subscription_id = cur.subscription_id AND c.slot = cur.slot;
-        RETURN new;
-    END IF;
-    IF new.upto > cur.cursor THEN
-        UPDATE @extschema@.cursors c SET cursor = new.upto
-         WHERE c.subscription_id = cur.subscription_id AND c.slot = cur.slot;
-        new.token := NULL; -- no lease; upto below the horizon says that there is more to look at
-        RETURN new;
-    END IF;
-    RETURN NULL;
+    RETURN @extschema@.write_lease(new, duration);
 END $$;
 COMMENT ON FUNCTION @extschema@.take_lease(@extschema@.subscriptions, text, integer, integer, interval, bigint, text) IS
-    'Internal: take the next lease of a subscription; its token is NULL when there is nothing to hand out.';
+    'Internal: take the next lease of a subscription; its token is NULL when there is nothing to hand out. events NULL: read (after, upto], at most as many rows as asked for, then write_lease() with their number.';
