@@ -2,7 +2,7 @@
  * control.c: see control.h.
  *
  * @thread: everything but start, wake and stop runs on control's own thread.
- * @locks: `lock` guards is_stopping, is_woken and the exchange of `client`.
+ * @locks: `lock` guards is_stopping, is_woken, has_ended and the exchange of `client`.
  */
 #include "control.h"
 
@@ -17,13 +17,15 @@
 #include "log.h"
 
 static const uint64_t LOOK_INTERVAL_US = 1000000;
+/* A server that answers nothing, not even a cancel request, may hold the thread for good. */
+static const uint64_t STOP_PATIENCE_US = 2000000;
 
 struct tl__control {
     struct tl__control_settings settings;
     uv_thread_t thread;
     uv_mutex_t lock;
     uv_cond_t changed;
-    bool is_stopping, is_woken;
+    bool is_stopping, is_woken, has_ended;
     tl_client *client; /* NULL: not connected */
     bool is_leader, has_complained;
     uint64_t maintained_at_us; /* 0: not yet by this leader */
@@ -75,6 +77,14 @@ static void disconnect(struct tl__control *c)
     c->is_leader = false;
 }
 
+static bool is_stopping(struct tl__control *c)
+{
+    uv_mutex_lock(&c->lock);
+    bool is_stopping = c->is_stopping;
+    uv_mutex_unlock(&c->lock);
+    return is_stopping;
+}
+
 static bool connect_once(struct tl__control *c)
 {
     const struct tl__serve_options *options = c->settings.options;
@@ -87,7 +97,7 @@ static bool connect_once(struct tl__control *c)
                           client ? tl_client_error(client) : NULL);
         c->has_complained = true;
         tl_client_close(client);
-        if (status == TL_E_CONNECTION && options->ensure_database)
+        if (status == TL_E_CONNECTION && options->ensure_database && !is_stopping(c))
             options->ensure_database(options->userdata);
         return false;
     }
@@ -188,6 +198,10 @@ static void run(void *userdata)
             disconnect(c);
     } while (wait_for_turn(c));
     disconnect(c); /* gives up the leadership with the session */
+    uv_mutex_lock(&c->lock);
+    c->has_ended = true;
+    uv_cond_signal(&c->changed);
+    uv_mutex_unlock(&c->lock);
 }
 
 /* --------------------------------------------------------------------------------------- thread */
@@ -217,19 +231,26 @@ void tl__control_wake(struct tl__control *c)
     uv_mutex_unlock(&c->lock);
 }
 
-struct tl__control *tl__control_stop(struct tl__control *c)
+bool tl__control_stop(struct tl__control *c)
 {
+    uint64_t until = tl__clock_us() + STOP_PATIENCE_US, now;
+
     if (!c)
-        return NULL;
+        return true;
     uv_mutex_lock(&c->lock);
     c->is_stopping = true;
     uv_cond_signal(&c->changed);
     if (c->client)
         tl_client_cancel(c->client);
+    while (!c->has_ended && (now = tl__clock_us()) < until)
+        uv_cond_timedwait(&c->changed, &c->lock, (until - now) * 1000);
+    bool has_ended = c->has_ended;
     uv_mutex_unlock(&c->lock);
+    if (!has_ended)
+        return false;
     uv_thread_join(&c->thread);
     uv_cond_destroy(&c->changed);
     uv_mutex_destroy(&c->lock);
     free(c);
-    return NULL;
+    return true;
 }

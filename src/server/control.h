@@ -22,7 +22,8 @@ struct tl__control_settings {
 struct tl__control *tl__control_start(const struct tl__control_settings *settings);
 /* Look now. Any thread. */
 void tl__control_wake(struct tl__control *control);
-/* End the thread and wait for it; a call in progress is cancelled. NULL is fine; returns NULL. */
-struct tl__control *tl__control_stop(struct tl__control *control);
+/* End the thread, free control. NULL is fine. False: the database holds the thread, which goes on
+ * using control and its settings until the process ends. */
+bool tl__control_stop(struct tl__control *control);
 
 #endif

@@ -315,7 +315,11 @@ static tl_status serve(struct daemon *d)
         tl__lane_post_abort(d->lane);
     }
     uv_run(d->loop, UV_RUN_DEFAULT);
-    d->control = tl__control_stop(d->control);
+    if (!tl__control_stop(d->control)) {
+        tl__log_event(TL_LOG_WARN, "abandoned", "message", "the database does not answer", NULL);
+        d->is_abandoned = true;
+    }
+    d->control = NULL;
     if (d->has_sql_thread && !d->is_abandoned)
         uv_thread_join(&d->sql_thread);
     if (!d->is_abandoned)
@@ -363,7 +367,7 @@ tl_status tl__serve_run(const struct tl__serve_options *options)
     d->loop = &d->own_loop;
     uv_mutex_init(&d->sql_lock);
     tl_status status = serve(d);
-    if (d->is_abandoned) /* the SQL thread still uses all of it until the process ends */
+    if (d->is_abandoned) /* a thread still uses all of it until the process ends */
         return status;
     uv_mutex_destroy(&d->sql_lock);
     uv_loop_close(d->loop);

@@ -46,6 +46,19 @@ SKIP: {
 }
 is stop_program($second), 0, 'stop';
 
+# WRK-2: a database that hangs does not hold the daemon when it is told to stop.
+my $third = start_serve($db, ['--stop-timeout', '1s']);
+ok wait_for(sub { slurp($third->{err}) =~ /event=leader/ }), 'a third daemon';
+my @backends = split /\n/, query($db, q(SELECT pid FROM pg_stat_activity WHERE application_name = 'trunkline serve'));
+kill 'STOP', @backends;
+ok wait_for(sub { slurp("/proc/$_/status") =~ /^State:\s+T/m }), 'its backends hang' for @backends;
+kill 'HUP', $third->{pid}; # look at once
+ok wait_for(sub { slurp($third->{err}) =~ /event=reload/ }), 'and it asks them something';
+kill 'TERM', $third->{pid};
+my $code = wait_exit($third, 20);
+kill 'CONT', @backends;
+is $code, 7, 'it ends all the same: 7' or diag slurp($third->{err});
+
 # The embedded database: serve owns it, others attach, a restart of the server is survived.
 my $data = workdir() . '/pg';
 my %env = (TRUNKLINE_DATA_DIR => $data);

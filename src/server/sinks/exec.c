@@ -13,7 +13,7 @@
 
 #include "sink.h"
 
-enum { TAIL_BYTES = 1000 };
+enum { TAIL_BYTES = 1000, REST_BYTES = 1048576 /* the largest pipe */ };
 
 extern char **environ;
 
@@ -113,14 +113,15 @@ static void on_written(uv_write_t *write, int status)
     close_handle((uv_handle_t *)&run->in);
 }
 
-/* What is still in the pipe when the command has ended; its children may keep it open. */
+/* What is still in the pipe when the command has ended; its children may keep it open and full. */
 static void read_rest(struct run *run)
 {
     uv_os_fd_t fd;
     ssize_t n;
 
     if (uv_fileno((uv_handle_t *)&run->err, &fd) == 0)
-        while ((n = read(fd, run->chunk, sizeof run->chunk)) > 0)
+        for (size_t len = 0;
+             len < REST_BYTES && (n = read(fd, run->chunk, sizeof run->chunk)) > 0; len += (size_t)n)
             keep_tail(run, run->chunk, (size_t)n);
 }
 
