@@ -274,6 +274,21 @@ subtest 'only READ COMMITTED' => sub {
     pass('READ UNCOMMITTED is READ COMMITTED');
 };
 
+# The reader is held up in the middle: reading a sequence waits for whoever alters it.
+subtest 'last values are read before locks' => sub {
+    my ($stuck, $t) = (topic('stuck'), topic('order'));
+    my $first = publish($w1, 'a', $t);
+    $w3->do("BEGIN; ALTER SEQUENCE trunkline.position_$stuck CACHE 1");
+    $reader->start("SELECT (trunkline.register_horizons(ARRAY['trunkline.position_$stuck', 'trunkline.position_$t']::regclass[]))[2]");
+    $reader->wait_blocked;
+    $w1->do('BEGIN');
+    publish($w1, 'b', $t);
+    publish($w2, 'c', $t);
+    $w3->do('ROLLBACK');
+    is($reader->finish, $first, 'a lock taken meanwhile counts');
+    $w1->do('COMMIT');
+};
+
 subtest 'who holds the horizon is shown' => sub {
     my $t = topic('shown');
     $w1->do("SET application_name = 'billing'; BEGIN");
