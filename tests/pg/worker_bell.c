@@ -43,6 +43,11 @@ static bool is_listening(void *arg)
     return stats_of(arg).is_listening;
 }
 
+static bool has_woken_up(void *arg)
+{
+    return stats_of(arg).wakes >= 5;
+}
+
 /* WAK-1: the sentinel sleeps; an INSERT by somebody who knows nothing of us wakes it */
 static void an_insert_wakes_the_sleeping_sentinel(void **state)
 {
@@ -64,7 +69,8 @@ static void an_insert_wakes_the_sleeping_sentinel(void **state)
     }
     assert_true(stats_of(w).is_sentinel);
     assert_true(stats_of(w).is_listening);
-    assert_true(stats_of(w).wakes >= 5);
+    /* a look that was on its way may have found an event before its ring was read */
+    drive_one(w, has_woken_up, w);
     tl_worker_free(w);
 }
 
