@@ -17,6 +17,9 @@ BEGIN
         PERFORM @extschema@.fail('TL001', format('topic "%s" exists', create_topic.name),
             jsonb_build_object('field', 'name', 'value', create_topic.name), 'Change it with set_topic().');
     END IF;
+    IF to_regclass(format('@extschema@.%I', target)) IS NOT NULL THEN
+        PERFORM @extschema@.fail('TL005', format('topic name "%s" is reserved', create_topic.name), '{"field": "name"}');
+    END IF;
     -- the least free number: one that was dropped may be used again, its events are gone
     SELECT min(n) INTO number FROM generate_series(1, 4095) n
      WHERE NOT EXISTS (SELECT FROM @extschema@.topics t WHERE t.topic_id = n);

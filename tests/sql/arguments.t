@@ -97,6 +97,7 @@ subtest 'topics' => sub {
     bad("create_topic('t', dedup_window => '$_')", 'dedup_window') for '0', '-1 s', '2000000 years';
     bad("create_topic('t', max_event_bytes => $_)", 'max_event_bytes', 268435456) for 'NULL', 0, 1023, 268435457, -1;
     bad("create_topic('bus')", 'name', undef, 'TL001');
+    bad("create_topic('$_')", 'name') for 'status', 'bus_pkey'; # relations of that name are there
     bad("set_topic('nowhere', 'none', NULL, 1048576, NULL)", 'topic', undef, 'TL002');
     bad("set_topic('bus', 'never', NULL, 1048576, NULL)", 'rotation');
     bad("set_topic('bus', 'none', NULL, NULL, NULL)", 'max_event_bytes', 268435456);
