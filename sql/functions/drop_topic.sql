@@ -8,6 +8,7 @@ BEGIN
     IF drop_topic.name IN ('bus', 'store') THEN
         PERFORM @extschema@.fail('TL005', format('topic "%s" is built in', drop_topic.name), '{"field": "name"}');
     END IF;
+    LOCK TABLE @extschema@.topics IN SHARE ROW EXCLUSIVE MODE; -- first, as create_topic() does
     SELECT s.name INTO blocker FROM @extschema@.subscriptions s WHERE s.topic_id = number ORDER BY s.name LIMIT 1;
     IF blocker IS NOT NULL AND NOT force THEN
         PERFORM @extschema@.fail('TL001', format('topic "%s" has subscriptions, one is "%s"', drop_topic.name, blocker),
