@@ -53,4 +53,4 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim(text, integer, integer, interval) IS
-    'Claim the next events of a subscription under a lease: whole events, ascending by position, each row with the token for ack(), extend(), release() and the number of the attempt. No rows: nothing there, or (ordering key, total) another holds the lease. max_events: 1 to 10000. lease: 1 ms to 1 day; when it has passed others may take over. Call it in a transaction of its own; READ COMMITTED only (TL005). TL002 unknown subscription or slot.';
+    'Claim the next events of a subscription under a lease: whole events, ascending by position, each row with the token for ack(), extend(), release() and the number of the attempt. No rows: nothing there, or (ordering key, total) another holds the lease, or none of the next 10000 events matches: then subscription_status.behind is not 0, claim again. max_events: 1 to 10000. lease: 1 ms to 1 day; when it has passed others may take over. Call it in a transaction of its own; READ COMMITTED only (TL005). TL002 unknown subscription or slot.';

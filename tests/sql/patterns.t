@@ -39,6 +39,26 @@ is($answers[$_], $table[$_][2], join ' ', map { s/\n/\\n/gr } map { substr Encod
 # What claim() and read() use is the regular expression alone.
 returns($s, "SELECT count(*) FROM q WHERE trunkline.pattern_problem(pattern) IS NULL AND trunkline.type_problem(type) IS NULL
     AND coalesce(type ~ trunkline.pattern_regex(pattern), true) <> trunkline.matches(type, pattern)", 0, 'pattern_regex() says the same');
+# Three places say what a type is: the domain of the column, publish() in a hurry, type_problem().
+$s->do(<<'SQL');
+CREATE FUNCTION pg_temp.is_stored(t text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM t::trunkline.event_type;
+    RETURN true;
+EXCEPTION WHEN check_violation THEN RETURN false;
+END $$;
+CREATE FUNCTION pg_temp.is_published(t text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM trunkline.publish(t, '1');
+    RETURN true;
+EXCEPTION WHEN SQLSTATE 'TL005' THEN RETURN false;
+END $$;
+INSERT INTO q (type) SELECT (SELECT string_agg(substr('aab..**%_ {,"' || E'\n' || 'é', 1 + floor(random() * 15)::integer, 1), '')
+    FROM generate_series(1, 1 + (i + floor(random() * 6))::integer % 7)) FROM generate_series(1, 2000) i
+SQL
+returns($s, 'SELECT count(*) FROM q WHERE pg_temp.is_stored(type) <> (trunkline.type_problem(type) IS NULL)', 0, 'the domain agrees with type_problem()');
+returns($s, 'SELECT count(*) FROM q WHERE pg_temp.is_published(type) <> (trunkline.type_problem(type) IS NULL)', 0, 'publish() too');
+returns($s, 'SELECT count(*) FILTER (WHERE trunkline.type_problem(type) IS NULL) > 300 AND count(*) FILTER (WHERE trunkline.type_problem(type) IS NOT NULL) > 300 FROM q', 't', 'on many of either kind');
 returns($s, "SELECT trunkline.matches(NULL, NULL), trunkline.matches('a', NULL), trunkline.matches(NULL, '*')", 'f|f|f', 'NULL matches nothing');
 
 done_testing;
