@@ -109,7 +109,7 @@ struct load pool_run(struct pool *p, const struct statement *st, double seconds)
     uint64_t cpu_ns = own_cpu_ns();
     uint64_t start_ns = clock_ns();
     uint64_t end_ns = start_ns + (uint64_t)(seconds * 1e9);
-    uint64_t now_ns = start_ns;
+    uint64_t now_ns;
     uint64_t count = 0;
     int running = p->n;
 

@@ -275,9 +275,8 @@ static void put_u32(struct array *a, uint32_t value)
 }
 
 /* BATCH times the same element as a binary array. */
-static struct array array_of(uint32_t oid, const char *element)
+static struct array array_of(uint32_t oid, const char *element, size_t len)
 {
-    size_t len = strlen(element);
     struct array a = {need(malloc(20 + BATCH * (4 + len))), 0};
 
     put_u32(&a, 1); /* dimensions */
@@ -304,7 +303,7 @@ static void call_unnest(void *context)
 
     statement_row(&row);
     for (int i = 0; i < 3; i++)
-        arrays[i] = array_of(i < 2 ? TEXT_OID : JSONB_OID, row.values[i]);
+        arrays[i] = array_of(i < 2 ? TEXT_OID : JSONB_OID, row.values[i], (size_t)row.lengths[i]);
     res = PQexecPrepared(
         conn, "unnest", 3, (const char *const[]){arrays[0].data, arrays[1].data, arrays[2].data},
         (const int[]){arrays[0].len, arrays[1].len, arrays[2].len}, (const int[]){1, 1, 1}, 1);
