@@ -384,7 +384,9 @@ typedef enum tl_verdict {
 
 /**
  * A handler. Runs in the thread that runs the worker. The delivery and its event are borrowed
- * until it returns, or until tl_delivery_complete() when it returned TL_PENDING.
+ * until it returns, or until tl_delivery_complete() when it returned TL_PENDING, and at the longest
+ * until tl_worker_free(). Leases are renewed between handlers: one that works longer than a lease
+ * returns TL_PENDING and goes on elsewhere, or others take its events over.
  */
 typedef tl_verdict (*tl_handler_fn)(tl_delivery *d, void *userdata);
 
@@ -408,8 +410,10 @@ TL_API tl_client *tl_delivery_client(tl_delivery *d);
 /**
  * Run one statement in the handler's transaction. Text parameters ($1…), text result; the caller
  * frees *ret_result with libpq's PQclear (NULL: result not wanted). Statements that would end the
- * transaction (commit, rollback, begin, end, abort, start, prepare transaction) are refused with
- * TL_E_INVALID and the transaction stays usable; savepoints are fine.
+ * transaction (commit, rollback, begin, end, abort, start, prepare transaction) and COPY are
+ * refused with TL_E_INVALID and the transaction stays usable; savepoints are fine. After any other
+ * failure the transaction is aborted, and TL_DONE counts as TL_RETRY.
+ * Blocks: up to the client's timeout_us.
  */
 TL_API TL_MUSTCHECK tl_status tl_tx_exec(tl_tx *tx, const char *sql, int n,
                                          const char *const *values, struct pg_result **ret_result);
@@ -423,7 +427,8 @@ TL_API struct pg_conn *tl_tx_unsafe(tl_tx *tx);
 typedef struct tl_route_options {
     size_t size;
     const char *name;   /* subscription is "<module>/<name>"; NULL: the pattern */
-    bool transactional; /* handler effects by tl_tx and the ack commit together: exactly once */
+    bool transactional; /* handler effects by tl_tx and the ack commit together: exactly once.
+                           TL_DONE commits, every other verdict rolls back */
     tl_subscribe_options subscribe; /* leave .size zero for defaults; .target must be NULL */
 } tl_route_options;
 #define TL_ROUTE_OPTIONS(...) (&(tl_route_options){.size = sizeof(tl_route_options), __VA_ARGS__})
@@ -431,7 +436,8 @@ typedef struct tl_route_options {
 /** @param prefix  joined by '.' in front of every pattern; NULL or "": none. */
 TL_API TL_MUSTCHECK tl_status tl_router_new(const char *prefix, tl_router **ret);
 TL_API tl_router *tl_router_free(tl_router *r);
-/** Add a handler. Same pattern and name twice: TL_E_INVALID. */
+/** Add a handler. A name twice, also by include: TL_E_INVALID, since one name is one subscription
+ * and that has one pattern. */
 TL_API TL_MUSTCHECK tl_status tl_router_on(tl_router *r, const char *pattern, tl_handler_fn fn,
                                            void *userdata, const tl_route_options *opts);
 /** Copy another router's routes into r under a further prefix (NULL: none). */
@@ -453,13 +459,17 @@ typedef struct tl_worker_options {
 
 /**
  * Make a worker. It opens connections of its own with c's settings and leaves c to the handlers.
- * Every route becomes the durable subscription "<module>/<name>".
+ * Every route becomes the durable subscription "<module>/<name>". Subscriptions take turns, higher
+ * priority first: between two turns of one that has work, at most 8 handlers start for each point
+ * of priority of the others.
  * @param router  may be NULL when tl_worker_handle() gives the handlers.
  * @return TL_OK; subscribe errors; TL_E_INVALID. On failure tl_client_error(c) has the detail.
  */
 TL_API TL_MUSTCHECK tl_status tl_worker_new(tl_client *c, const char *module,
                                             const tl_router *router, const tl_worker_options *opts,
                                             tl_worker **ret);
+/** Not from a handler. What is in flight is dropped, its leases expire; for a clean end stop and run
+ * (or process) it first. */
 TL_API tl_worker *tl_worker_free(tl_worker *w);
 
 typedef struct tl_handle_options {
