@@ -145,6 +145,35 @@ static bool has_parked(void *arg)
     return is_locked;
 }
 
+static bool is_arming(void *arg)
+{
+    return number(arg, "select count(*) from pg_locks where locktype = 'advisory' "
+                       "and objid = 42 and not granted") > 0;
+}
+
+/* WAK-1: who commits between the sentinel's last look and its arming does not ring: so it looks
+ * after it. Here arming takes its time. */
+static void the_sentinel_looks_once_more_when_armed(void **state)
+{
+    struct env *e = *state;
+    PGconn *publisher = test_db_connect(e->conninfo);
+    struct seen s = {.until = 1};
+    tl_worker *w;
+
+    test_db_exec(e->admin, "create or replace function trunkline.bell_arm() returns boolean "
+                           "language sql as 'select pg_advisory_lock(42), pg_advisory_unlock(42); "
+                           "select pg_try_advisory_lock(trunkline.lock_class(), 0)'");
+    test_db_exec(publisher, "select pg_advisory_lock(42)");
+    w = simple_worker(e->client, see_it, &s, TL_ORDERING_KEY, false,
+                      TL_WORKER_OPTIONS(.poll_interval_us = NO_POLL_US));
+    drive_one(w, is_arming, e);
+    publish(e, "a", "", 1);
+    test_db_exec(publisher, "select pg_advisory_unlock(42)");
+    drive_one(w, has_seen, &s);
+    tl_worker_free(w);
+    PQfinish(publisher);
+}
+
 /* WAK-1: a publisher that sees an awake sentinel does not ring; the sentinel tells the others */
 static void the_sentinel_wakes_the_others(void **state)
 {
@@ -356,6 +385,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_insert_wakes_the_sleeping_sentinel),
         TEST(an_idle_worker_sleeps),
+        TEST(the_sentinel_looks_once_more_when_armed),
         TEST(the_sentinel_wakes_the_others),
         TEST(another_takes_over_when_the_sentinel_dies),
         TEST(a_stopping_sentinel_hands_over),
