@@ -168,7 +168,7 @@ inline claim() {
 #else
             :: is_row(i) && owner[i] != NOBODY && !is_expired[i] -> has_more = false
 #endif
-#ifndef TWIN_FALLS_THROUGH_LOCKED_LEASE
+#if !defined(TWIN_FALLS_THROUGH_LOCKED_LEASE) && !defined(TWIN_LEFT_OVER_BEHIND_LOCKED_LEASE)
             :: is_row(i) && is_locked[i] && is_expired[i] -> has_more = false
 #endif
             :: else
@@ -184,6 +184,7 @@ inline claim() {
             if
             :: old == NOBODY -> has_more = false
             :: else ->
+                was_alone = (is_single(fresh[old]) && retried[old] == 0);
                 if
                 :: retried[old] -> abandon_retries()
                 :: else
@@ -194,8 +195,7 @@ inline claim() {
 #ifdef TWIN_BATCH_BURIED
                 :: owner[old] != NOBODY && fresh[old] && attempt[old] >= MAX_ATTEMPTS ->
 #else
-                :: (owner[old] != NOBODY && fresh[old] && is_single(fresh[old])
-                    && attempt[old] >= MAX_ATTEMPTS) ->
+                :: owner[old] != NOBODY && was_alone && attempt[old] >= MAX_ATTEMPTS ->
 #endif
                     assert(fresh[old] == bit_of(POISON)); /* only a poison event condemns itself */
                     bury(fresh[old]);
@@ -231,6 +231,10 @@ inline claim() {
             fi
         :: else -> break
         od;
+#ifdef TWIN_LEFT_OVER_BEHIND_LOCKED_LEASE
+        /* only who finds nothing left over looks whether there is one that could not be locked */
+        old = (is_locked[0] || is_locked[1] || is_locked[EVENTS - 1] -> 0 : old);
+#endif
         if
         :: mine == NOBODY && old == NOBODY -> /* nothing left over: due retries, fresh events */
             e = (wants_retry -> waiting : 0);
@@ -262,7 +266,7 @@ inline claim() {
             e = 0; i = 0
         :: else
         fi;
-        old = 0; has_more = false; wants_retry = false; size = 0;
+        old = 0; has_more = false; wants_retry = false; was_alone = false; size = 0;
         work = (mine == NOBODY -> 0 : fresh[mine] | retried[mine]);
         assert_partition()
     }
@@ -326,7 +330,7 @@ proctype worker(byte me) {
     byte mine = NOBODY;    /* its lease: the token */
     byte work;             /* events not begun */
     byte handled, failed;  /* events to ack, those of them that failed */
-    bool has_more, wants_retry;
+    bool has_more, wants_retry, was_alone;
 
 idle:
     mine = NOBODY;
