@@ -29,6 +29,11 @@ static tl_verdict hold(tl_delivery *d, void *userdata)
     return TL_PENDING;
 }
 
+static bool is_listening(void *arg)
+{
+    return stats_of(arg).is_listening;
+}
+
 static bool holds(void *arg)
 {
     const struct held *h = arg;
@@ -423,6 +428,55 @@ static void stop_drains_and_releases(void **state)
     free(h);
 }
 
+/* WRK-2: what a stopping worker hands back is taken over at once by one that sleeps */
+static void what_is_released_wakes_another_worker(void **state)
+{
+    struct env *e = *state;
+    struct held *h = calloc(1, sizeof *h);
+    struct seen rest = {.until = 95};
+    tl_client *other = open_client(e->conninfo);
+    const tl_worker_options *options = TL_WORKER_OPTIONS(.poll_interval_us = NO_POLL_US);
+    tl_worker *workers[2];
+
+    publish(e, "a", "", 100);
+    workers[0] = simple_worker(e->client, hold, h, TL_ORDERING_KEY, false, options);
+    h->until = 5;
+    drive_one(workers[0], holds, h);
+    workers[1] = simple_worker(other, see_it, &rest, TL_ORDERING_KEY, false, options);
+    drive(workers, 2, is_listening, workers[1]);
+    tl_worker_stop(workers[0]);
+    complete_all(h, TL_DONE);
+    assert_int_equal(tl_worker_run(workers[0]), TL_OK);
+    drive_one(workers[1], has_seen, &rest);
+    drive_one(workers[1], is_settled, e);
+    assert_int_equal(rest.count, 95);
+    tl_worker_free(workers[0]);
+    tl_worker_free(workers[1]);
+    tl_client_close(other);
+    free(h);
+}
+
+/* WRK-11: a subscription whose handlers hang holds up only itself */
+static void a_hung_subscription_holds_up_only_itself(void **state)
+{
+    struct env *e = *state;
+    struct held *h = calloc(1, sizeof *h);
+    struct seen s = {.until = 300};
+    tl_worker *w = new_worker(e->client, NULL, TL_WORKER_OPTIONS(.concurrency = 4));
+
+    test_db_exec(e->admin, "select trunkline.subscribe('x/hung', '**', start_at => 'beginning', "
+                           "priority => 10)");
+    test_db_exec(e->admin, "select trunkline.subscribe('x/fine', '**', start_at => 'beginning')");
+    assert_int_equal(tl_worker_handle(w, "x/hung", hold, h, TL_HANDLE_OPTIONS(.concurrency = 3)),
+                     TL_OK);
+    assert_int_equal(tl_worker_handle(w, "x/fine", see_it, &s, NULL), TL_OK);
+    publish(e, "a", "", 300);
+    drive_one(w, has_seen, &s);
+    assert_int_equal(h->count, 3);
+    tl_worker_free(w);
+    free(h);
+}
+
 /* WRK-2, WRK-11: a handler that never ends does not keep the worker */
 static void stop_gives_up_at_its_time_limit(void **state)
 {
@@ -733,6 +787,8 @@ int main(void)
         TEST(total_order_runs_one_at_a_time),
         TEST(one_failing_handler_leaves_the_others_alone),
         TEST(stop_drains_and_releases),
+        TEST(what_is_released_wakes_another_worker),
+        TEST(a_hung_subscription_holds_up_only_itself),
         TEST(stop_gives_up_at_its_time_limit),
         TEST(handlers_come_and_go_at_run_time),
         TEST(lease_is_taken_over_and_the_old_owner_fenced),
