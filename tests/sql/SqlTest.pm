@@ -55,7 +55,10 @@ sub start {
     my ($self, $sql) = @_;
     my $marker = 'done-' . ++$self->{count};
     my $in = $self->{in};
-    print $in "$sql\n;\n\\echo $marker\n";
+    # Not after the data of a COPY: psql 15.19 and later take the next statement for one whose data
+    # is to be skipped.
+    my $end = $sql =~ /\\\.\z/ ? '' : ";\n";
+    print $in "$sql\n$end\\echo $marker\n";
     $in->flush;
     return;
 }
