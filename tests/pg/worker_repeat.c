@@ -56,7 +56,7 @@ static void cut_connections(const int *spared, int spared_count)
 
     assert_non_null(dir);
     while ((entry = readdir(dir)) != NULL) {
-        int fd = atoi(entry->d_name);
+        int fd = (int)strtol(entry->d_name, NULL, 10);
         struct sockaddr_storage peer;
         socklen_t len = sizeof peer;
         char ignored[4096];

@@ -120,8 +120,8 @@ static void read_rest(struct run *run)
     ssize_t n;
 
     if (uv_fileno((uv_handle_t *)&run->err, &fd) == 0)
-        for (size_t len = 0;
-             len < REST_BYTES && (n = read(fd, run->chunk, sizeof run->chunk)) > 0; len += (size_t)n)
+        for (size_t len = 0; len < REST_BYTES && (n = read(fd, run->chunk, sizeof run->chunk)) > 0;
+             len += (size_t)n)
             keep_tail(run, run->chunk, (size_t)n);
 }
 
