@@ -61,7 +61,7 @@ BEGIN
         format('Positions of topic %s; never call setval.', create_topic.name));
     EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON @extschema@.%I FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.guard()', target);
     EXECUTE format('ALTER TABLE @extschema@.events ATTACH PARTITION @extschema@.%I FOR VALUES IN (%s)', target, number);
-    FOR leaf IN 0 .. 3 LOOP
+    FOR leaf IN 0 .. 2 LOOP
         PERFORM @extschema@.add_leaf(create_topic.name, leaf);
     END LOOP;
     IF create_topic.durability = 'unlogged' THEN

@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION @extschema@.maintain_topic(t @extschema@.topics) RETU
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     seq      regclass := ('@extschema@.position_' || t.name)::regclass;
+    hidden   boolean := @extschema@.has_unregistered_writers(t.name); -- before the horizon
     h        bigint := @extschema@.horizon(t.name);
     last_pos bigint := pg_sequence_last_value(seq);
     current  bigint := last_pos >> 30;
@@ -20,9 +21,11 @@ BEGIN
     END IF;
 
     -- Rotation is a jump of the sequence to the next leaf, and only once the horizon is in the current
-    -- one: so a position in flight is never more than two leaves behind. Not within the last million
-    -- positions, where publishers may cross over by themselves while we look.
-    IF t.rotation <> 'none' AND h >> 30 = current AND last_pos & 1073741823 < 1073741823 - 1048576
+    -- one: so a position in flight is never more than two leaves behind. Not while a writer may have
+    -- read the last value and not registered it, for it could fall behind further than keys can tell
+    -- (models/leader.pml). Not within the last million positions, where publishers may cross over by
+    -- themselves while we look.
+    IF t.rotation <> 'none' AND NOT hidden AND h >> 30 = current AND last_pos & 1073741823 < 1073741823 - 1048576
        AND EXISTS (SELECT FROM @extschema@.leaves l WHERE l.topic_id = t.topic_id AND l.leaf = current + 1)
     THEN
         EXECUTE format('SELECT e.created_at FROM @extschema@.%I e ORDER BY e."position" LIMIT 1', format('leaf_%s_%s', t.name, current))
@@ -34,8 +37,9 @@ BEGIN
         END IF;
     END IF;
 
-    -- Three ahead, but never more than three beyond the horizon: the register decodes 32 bits.
-    FOR n IN current .. least(current, h >> 30) + 3 LOOP
+    -- Two ahead, but never more than two beyond the horizon: the register decodes 32 bits, which are four
+    -- leaves, and publishers that find no leaf draw numbers all the same.
+    FOR n IN current .. least(current, h >> 30) + 2 LOOP
         IF @extschema@.add_leaf(t.name, n) THEN
             RETURN QUERY SELECT 'made', format('leaf %s', n);
         END IF;

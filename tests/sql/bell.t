@@ -78,6 +78,18 @@ subtest 'trunkline.ring = off' => sub {
     disarm();
 };
 
+subtest 'a ring that is rolled back (models/doorbell.pml: sleep-over-held-horizon)' => sub {
+    is(arm(), 't', 'asleep');
+    $publisher->do("BEGIN; $publish");
+    $other->do("BEGIN; $publish; COMMIT");
+    is(rings(), 1, 'the second one rings; the first holds the horizon below it');
+    disarm();
+    is(arm(), 'f', 'so the sentinel must not sleep: the ring of the first may never come');
+    $publisher->do('ROLLBACK');
+    is(arm(), 't', 'once it is decided it may');
+    disarm();
+};
+
 subtest 'elections' => sub {
     for my $what (qw(sentinel leader)) {
         is($sentinel->do("SELECT trunkline.${what}_try()"), 't', "$what: the first wins");
