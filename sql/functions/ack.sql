@@ -39,7 +39,7 @@ BEGIN
         l.events := 0;
     ELSIF upto > l.after AND l.events > 0 THEN
         -- count what is left, not what is gone: the subscription's pattern may have changed meanwhile
-        EXECUTE @extschema@.range_query(topic, 'count(*)', '') INTO rest
+        EXECUTE @extschema@.range_query(topic, s, l.upto - upto, 'count(*)', '') INTO rest
             USING upto, l.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path;
         settled := settled + greatest(l.events - rest, 0);
         l.after := upto;

@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION @extschema@.claim_many(
 #variable_conflict use_column
 DECLARE
     numbers  integer[];
-    names    text[];
+    sequences regclass[];
     horizons bigint[];
     s        @extschema@.subscriptions;
     taken    @extschema@.leases;
@@ -22,10 +22,9 @@ BEGIN
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
         PERFORM @extschema@.fail('TL005', 'capacity has another length than subscriptions', '{"field": "capacity"}');
     END IF;
-    SELECT array_agg(t.topic_id ORDER BY t.topic_id), array_agg(t.name ORDER BY t.topic_id) INTO numbers, names
+    SELECT array_agg(t.topic_id), array_agg(to_regclass('@extschema@.position_' || t.name)) INTO numbers, sequences
       FROM @extschema@.topics t;
-    horizons := @extschema@.register_horizons(
-        ARRAY(SELECT to_regclass('@extschema@.position_' || n) FROM unnest(names) WITH ORDINALITY u(n, o) ORDER BY o));
+    horizons := @extschema@.register_horizons(sequences);
     -- header: whether anything became readable anywhere, and whether others are to be told
     subscription_id := 0;
     attempt := horizons[cardinality(horizons)];
@@ -65,8 +64,8 @@ BEGIN
             RETURN QUERY EXECUTE @extschema@.retries_query(topic, true) USING taken.token;
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
-            RETURN QUERY EXECUTE @extschema@.range_query(topic,
-                    '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at', '')
+            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.upto - taken.after,
+                    '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at', 'ORDER BY e."position"')
                 USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt;
         END IF;

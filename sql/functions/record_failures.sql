@@ -29,7 +29,7 @@ BEGIN
         is_there := is_mine;
         IF NOT is_mine AND f."position" > l.after AND f."position" <= l.upto THEN
             EXECUTE format('SELECT EXISTS (%s), EXISTS (SELECT FROM @extschema@.%I e WHERE e."position" = $2)',
-                    @extschema@.range_query(topic, '1', ''), 'topic_' || topic)
+                    @extschema@.range_query(topic, s, 1, '1', ''), 'topic_' || topic)
                 INTO is_mine, is_there
                 USING f."position" - 1, f."position", @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path;
         END IF;

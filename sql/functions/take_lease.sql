@@ -61,7 +61,7 @@ BEGIN
         END IF;
         IF old.held AND was_alone AND old.attempt >= s.max_attempts THEN
             -- so it is the guilty one
-            EXECUTE @extschema@.range_query(topic, 'min(e."position")', '') INTO first_pos
+            EXECUTE @extschema@.range_query(topic, s, old.upto - old.after, 'min(e."position")', '') INTO first_pos
                 USING old.after, old.upto, regex, s.tenant_id, s.filter, s.filter_path;
             IF first_pos IS NOT NULL THEN
                 PERFORM @extschema@.bury(s, topic, first_pos, 'crashed', old.attempt,
@@ -72,11 +72,11 @@ BEGIN
         END IF;
         IF NOT old.held AND NOT old.solo THEN
             -- handed back in order: goes on as a whole
-            EXECUTE format('SELECT count(*), max(p) FROM (%s) q', @extschema@.range_query(topic, 'e."position" AS p', 'ORDER BY 1 LIMIT $7'))
+            EXECUTE format('SELECT count(*), max(p) FROM (%s) q', @extschema@.range_query(topic, s, old.upto - old.after, 'e."position" AS p', 'ORDER BY 1 LIMIT $7'))
                 INTO matched, last_seen
                 USING old.after, old.upto, regex, s.tenant_id, s.filter, s.filter_path, max_events;
         ELSE
-            EXECUTE format('SELECT count(*), min(p) FROM (%s) q', @extschema@.range_query(topic, 'e."position" AS p', 'ORDER BY 1 LIMIT 1'))
+            EXECUTE format('SELECT count(*), min(p) FROM (%s) q', @extschema@.range_query(topic, s, old.upto - old.after, 'e."position" AS p', 'ORDER BY 1 LIMIT 1'))
                 INTO matched, last_seen
                 USING old.after, old.upto, regex, s.tenant_id, s.filter, s.filter_path;
         END IF;
@@ -120,7 +120,7 @@ BEGIN
             RETURN new;
         ELSIF cur.cursor < h AND room > new.retries THEN
             room := room - new.retries;
-            EXECUTE format('SELECT count(*), max(p) FROM (%s) q', @extschema@.range_query(topic, 'e."position" AS p', 'ORDER BY 1 LIMIT $7'))
+            EXECUTE format('SELECT count(*), max(p) FROM (%s) q', @extschema@.range_query(topic, s, h - cur.cursor, 'e."position" AS p', 'ORDER BY 1 LIMIT $7'))
                 INTO matched, last_seen
                 USING cur.cursor, h, regex, s.tenant_id, s.filter, s.filter_path, room;
             IF matched = room THEN
