@@ -27,6 +27,7 @@ enum statement_id {
     ST_LISTEN,
     ST_JOIN,
     ST_SETTINGS,
+    ST_WHO,
     ST_COUNT,
 };
 
@@ -48,9 +49,11 @@ static const char *const statement_texts[ST_COUNT] = {
                     "set_config('default_transaction_isolation', 'read committed', false), "
                     "set_config('statement_timeout', '0', false), "
                     "set_config('idle_session_timeout', '0', false)",
+    [ST_WHO] = "select pg_backend_pid()::bigint",
 };
 
 enum answer_kind {
+    ANSWER_WHO,
     ANSWER_SETUP,
     ANSWER_SETUP_LAST,
     ANSWER_PREPARE,
@@ -291,9 +294,16 @@ static bool send_statement(struct tl__bell *b, struct tl__statement *st, const s
     return !a.has_sync || PQpipelineSync(b->conn);
 }
 
-/* LISTEN before the first look, in this order, so that nothing falls between the two. */
+/*
+ * First ask who answers. Behind a proxy that pools transactions it is another process than the one we
+ * connected to, and whatever we left in its session would stay with its other users: settings,
+ * locks, a LISTEN. Then nothing of the kind is done and the waiter polls.
+ */
 static bool set_up(struct tl__bell *b)
 {
+    bool is_unprepared = b->is_unprepared;
+    bool is_sent;
+
     if (PQsetnonblocking(b->conn, 1) != 0 || !PQenterPipelineMode(b->conn))
         return false;
     b->connection++;
@@ -302,12 +312,23 @@ static bool set_up(struct tl__bell *b)
         return true;
     }
     b->phase = SETTING_UP;
-    return send_statement(b, &b->statements[ST_SETTINGS], NULL,
+    b->is_unprepared = true;
+    is_sent = send_statement(b, &b->statements[ST_WHO], NULL,
+                             (struct answer){.kind = ANSWER_WHO, .has_sync = true});
+    b->is_unprepared = is_unprepared;
+    return is_sent;
+}
+
+/* LISTEN before the first look, in this order, so that nothing falls between the two. */
+static void set_up_session(struct tl__bell *b)
+{
+    /* a failure shows when the answers are read */
+    (void)(send_statement(b, &b->statements[ST_SETTINGS], NULL,
                           (struct answer){.kind = ANSWER_SETUP}) &&
            send_statement(b, &b->statements[ST_LISTEN], NULL,
                           (struct answer){.kind = ANSWER_SETUP}) &&
            send_statement(b, &b->statements[ST_JOIN], NULL,
-                          (struct answer){.kind = ANSWER_SETUP_LAST, .has_sync = true});
+                          (struct answer){.kind = ANSWER_SETUP_LAST, .has_sync = true}));
 }
 
 static void became_ready(struct tl__bell *b, uint64_t now_us)
@@ -412,6 +433,14 @@ static bool take_result(struct tl__bell *b, PGresult *res, uint64_t now_us)
         return false;
     }
     switch (a->kind) {
+    case ANSWER_WHO:
+        if (tl__cell_i64(res, 0, 0) != PQbackendPID(b->conn)) {
+            b->is_unprepared = true;
+            b->can_listen = b->policy.can_listen = false;
+            tl__log(b->settings, TL_LOG_WARN,
+                    "a proxy pools the connection: polling instead of listening");
+        }
+        break;
     case ANSWER_TICK:
         answer_tick(b, res, now_us);
         return true;
@@ -439,6 +468,12 @@ static void end_answer(struct tl__bell *b, uint64_t now_us)
 
     b->answer_until_us = tl__deadline_us(now_us, b->settings->timeout_us);
     switch (a.kind) {
+    case ANSWER_WHO:
+        if (b->can_listen)
+            set_up_session(b);
+        else
+            became_ready(b, now_us);
+        break;
     case ANSWER_SETUP_LAST:
         became_ready(b, now_us);
         break;

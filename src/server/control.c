@@ -7,6 +7,7 @@
 #include "control.h"
 
 #include <libpq-fe.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -117,8 +118,15 @@ static void lead(struct tl__control *c)
     uint64_t now = tl__clock_us();
 
     if (!c->is_leader) { /* asked once only: the lock would count */
+        /* Behind a proxy that pools transactions the lock would stay in a session of others. Then
+         * everybody leads; maintain() lets one at a time. */
+        char text[128];
+        (void)snprintf(text, sizeof text,
+                       "SELECT CASE WHEN pg_backend_pid() = %d THEN @schema@.leader_try() "
+                       "ELSE true END",
+                       PQbackendPID(tl_client_pgconn(c->client)));
         TL_CLEANUP(pgclearp)
-        PGresult *r = query(c, "election_failed", "SELECT @schema@.leader_try()");
+        PGresult *r = query(c, "election_failed", text);
         if (!r || *PQgetvalue(r, 0, 0) != 't')
             return;
         c->is_leader = true;

@@ -5,6 +5,7 @@
 #include "client_test.h"
 
 #include <grp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -161,10 +162,62 @@ static void transaction_pooling_works(void **state)
     assert_int_equal(event_count(pool->f->db), CLIENTS * (SINGLE + MANY + 10));
 }
 
+static tl_verdict count(tl_delivery *d, void *seen)
+{
+    (void)d;
+    ++*(int *)seen;
+    return TL_DONE;
+}
+
+/* What a worker leaves in its session, others behind the proxy would inherit: a lock of the sentinel,
+ * so that nobody can be one, or synchronous_commit = off, so that their commits may be lost. */
+static void a_worker_leaves_nothing_behind(void **state)
+{
+    struct pool *pool = *state;
+    tl_client *c = NULL;
+    tl_router *r = NULL;
+    tl_worker *w = NULL;
+    tl_worker_stats stats = {0};
+    int seen = 0;
+
+    assert_int_equal(tl_client_open(pool->conninfo, NULL, &c), TL_OK);
+    assert_int_equal(tl_router_new(NULL, &r), TL_OK);
+    assert_int_equal(tl_router_on(r, "**", count, &seen, NULL), TL_OK);
+    assert_int_equal(tl_worker_new(c, "m", r, TL_WORKER_OPTIONS(.poll_interval_us = 10000), &w),
+                     TL_OK);
+    assert_int_equal(tl_publish(c, NULL, TL_NEW_EVENT(.type = "a"), NULL), TL_OK);
+    for (int i = 0; seen == 0 || stats.polls < 20; i++) {
+        struct pollfd fd = {.fd = tl_worker_fd(w), .events = POLLIN};
+
+        assert_true(i < 10000);
+        assert_int_equal(tl_worker_process(w), TL_OK);
+        (void)poll(&fd, 1, 5);
+        tl_worker_get_stats(w, &stats);
+    }
+    assert_int_equal(seen, 1);
+    assert_false(stats.is_listening);
+    assert_false(stats.is_sentinel);
+    assert_int_equal(query_number(pool->f->db,
+                                  "select count(*) from pg_locks l join pg_database d on d.oid = "
+                                  "l.database and d.datname = current_database() where "
+                                  "l.locktype = 'advisory'"),
+                     0);
+    for (int i = 0; i < 4; i++) {
+        PGresult *res = PQexec(tl_client_pgconn(c), "show synchronous_commit");
+
+        assert_string_equal(PQgetvalue(res, 0, 0), "on");
+        PQclear(res);
+    }
+    tl_worker_free(w);
+    tl_router_free(r);
+    tl_client_close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(transaction_pooling_works, setup_pool, teardown_pool),
+        cmocka_unit_test_setup_teardown(a_worker_leaves_nothing_behind, setup_pool, teardown_pool),
     };
 
     return cmocka_run_group_tests_name("pooled", tests, NULL, NULL);
