@@ -54,6 +54,12 @@ BEGIN
            AND (NOT l.held OR l.until <= clock_timestamp())
          ORDER BY l.after, l.token LIMIT 1 FOR UPDATE SKIP LOCKED;
         EXIT WHEN NOT FOUND;
+        -- in order: an earlier one that was locked is being settled, and may yet come back
+        IF s.ordering <> 'none' AND EXISTS (
+            SELECT FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id AND l.slot = cur.slot AND l.after < old.after)
+        THEN
+            RETURN NULL;
+        END IF;
         was_alone := old.events = 1 AND old.retries = 0;
         IF old.retries > 0 THEN
             PERFORM @extschema@.abandon_retries(s, topic, old);

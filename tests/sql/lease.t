@@ -35,6 +35,13 @@ sub claim {
 # As if the lease had run out: its holder is lost.
 sub expire { $main->do("UPDATE trunkline.leases SET until = now() - interval '1 s' WHERE token = '$_[0]'") }
 
+# The same while its holder has the row locked: by the clock.
+sub expire_behind {
+    my ($token) = @_;
+    wait_until(sub { $main->do("SELECT until < clock_timestamp() FROM trunkline.leases WHERE token = '$token'") eq 't' });
+    return;
+}
+
 sub dead { return $main->do("SELECT coalesce(string_agg(event ->> 'type' || ':' || reason || ':' || attempts, ' ' ORDER BY \"position\"), '')
     FROM trunkline.dead_letters WHERE subscription = '$_[0]'") }
 
@@ -133,6 +140,19 @@ subtest 'fenced' => sub {
 
     my $left = $main->do("SELECT token FROM trunkline.leases JOIN trunkline.subscriptions USING (subscription_id) WHERE NOT held AND name = '$f'");
     refuses($a, "SELECT trunkline.ack('$left')", 'TL004', {token => $left}, 'what a takeover left over is nobody\'s');
+};
+
+subtest 'what a crash left waits for the one before it (models/claim.pml: left-over-behind-locked-lease)' => sub {
+    my $f = feed('behind', 2);
+    my ($lost) = claim($a, $f);
+    expire($lost);
+    my ($token, $events) = claim($a, $f, q(lease => '50 ms'));
+    is($events, 't1:2', 'the first of a lost batch, alone');
+    $a->do("BEGIN; SELECT trunkline.ack('$token')");
+    expire_behind($token);
+    is((claim($b, $f))[1], '', 'while it is being settled nothing behind it is given out');
+    $a->do('ROLLBACK');
+    is((claim($b, $f))[1], 't1:3', 'it came back: first things first');
 };
 
 subtest 'expired, but nobody came' => sub {
