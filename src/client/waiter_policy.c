@@ -111,6 +111,11 @@ void tl__waiter_policy_elected(struct tl__waiter_policy *p, bool is_elected)
         p->is_tick_wanted = true;
 }
 
+bool tl__waiter_policy_is_awake(const struct tl__waiter_policy *p)
+{
+    return p->is_sentinel && p->is_listening && !p->is_armed;
+}
+
 void tl__waiter_policy_armed(struct tl__waiter_policy *p, bool is_armed)
 {
     p->is_armed = is_armed;
@@ -122,6 +127,14 @@ static uint64_t doubled(uint64_t nap_us, uint64_t min_us, uint64_t max_us)
     if (nap_us < min_us)
         return min_us;
     return least(nap_us * 2, max_us);
+}
+
+/* As long as the look took: what is to be had more often would cost publishers half a processor. */
+static uint64_t shortest_nap_us(const struct tl__waiter_policy *p, uint64_t now_us)
+{
+    uint64_t look_us = now_us - p->tick_sent_us;
+
+    return look_us < NAP_MIN_US ? NAP_MIN_US : least(look_us, NAP_MAX_US);
 }
 
 bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int64_t activity,
@@ -151,7 +164,7 @@ bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int6
         if (p->arm_failures > 0)
             p->nap_us = doubled(p->nap_us, NAP_PARKED_US, NAP_PARKED_MAX_US);
         else
-            p->nap_us = doubled(p->nap_us, NAP_MIN_US, NAP_MAX_US);
+            p->nap_us = doubled(p->nap_us, shortest_nap_us(p, now_us), NAP_MAX_US);
     } else {
         p->nap_us = p->poll_interval_us - jitter(p, p->poll_interval_us / 8);
     }
@@ -184,6 +197,7 @@ static unsigned tick_actions(struct tl__waiter_policy *p, uint64_t now_us)
 
     p->is_tick_wanted = p->is_due_known = false;
     p->due_at_us = UINT64_MAX;
+    p->tick_sent_us = now_us;
     if (p->last_rows == 0 && needs_due(p))
         actions |= TL__WAITER_DUE;
     if (p->is_sentinel && p->is_listening && !p->is_armed && !p->is_disarm_wanted &&

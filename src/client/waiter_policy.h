@@ -54,6 +54,7 @@ struct tl__waiter_policy {
     uint32_t arm_failures;
     uint64_t quiet_since_us;
     uint64_t due_at_us;
+    uint64_t tick_sent_us;
     uint64_t next_tick_us;
     uint64_t next_elect_us;
     uint64_t last_elect_us;
@@ -73,6 +74,8 @@ void tl__waiter_policy_notified(struct tl__waiter_policy *p, uint64_t now_us);
 void tl__waiter_policy_probed(struct tl__waiter_policy *p, uint64_t now_us);
 /* The owner wants a tick now: it has room for events again. */
 void tl__waiter_policy_want_tick(struct tl__waiter_policy *p);
+/* The sentinel awake looks again by itself, soon: nobody needs to want it. */
+bool tl__waiter_policy_is_awake(const struct tl__waiter_policy *p);
 /* The owner goes away for a while: hand the sentinel's duty to somebody else, awake. */
 void tl__waiter_policy_leave(struct tl__waiter_policy *p);
 

@@ -108,7 +108,10 @@ static bool lease_add(struct tl_worker *w, struct tl__claimed *claimed, int firs
     }
     *at = l;
     r->unstarted += count;
-    r->may_have_more = true;
+    /* Less than asked for is the end of the log; an awake sentinel looks there again after a nap, with
+     * more to find. Who sleeps looks at once: what came meanwhile is not announced again. */
+    r->may_have_more =
+        count >= w->claim_batch || !tl__waiter_policy_is_awake(tl__bell_policy(w->bell));
     return true;
 }
 
