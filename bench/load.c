@@ -167,9 +167,9 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
             next_ns += gap_ns;
         }
         now_ns = clock_ns();
-        if (sent == total || next_ns <= now_ns) /* all sent, or every connection is busy */
+        if (sent == total || sent - done == (size_t)p->n)
             wait.tv_sec = 10;
-        else
+        else if (next_ns > now_ns)
             wait.tv_nsec = (long)(next_ns - now_ns);
         n = epoll_pwait2(p->epoll_fd, events, MAX_CONNECTIONS, &wait, NULL);
         if (n == 0 && wait.tv_sec > 0)
