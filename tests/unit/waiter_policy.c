@@ -24,6 +24,7 @@ struct world {
     uint64_t others;
     uint64_t rows;
     int64_t due_us;
+    uint64_t look_us; /* how long a tick takes */
     bool is_election_won;
     bool is_arming_possible;
     bool are_notifications_lost;
@@ -50,6 +51,7 @@ static void answer(struct world *w, unsigned actions)
     }
     if (actions & TL__WAITER_TICK) {
         w->ticks++;
+        w->now_us += w->look_us;
         tl__waiter_policy_ticked(&w->p, w->now_us, w->activity, w->others, w->rows);
     }
     if (actions & TL__WAITER_DUE)
@@ -138,6 +140,27 @@ static void naps_are_short_while_events_flow_and_grow(void **state)
     assert_in_range(w.ticks - ticks, 5, 10); /* 0.2, 0.4, 0.8, 1.6, 2, 2, 2 ms */
     run_until(&w, w.now_us + 5 * MS);
     assert_true(w.p.is_armed);
+}
+
+static void a_nap_is_as_long_as_a_slow_look(void **state)
+{
+    struct world w = new_world(true);
+    int ticks;
+
+    (void)state;
+    run_until(&w, w.now_us + 5 * MS);
+    assert_true(tl__waiter_policy_is_awake(&w.p));
+    w.look_us = 1500;
+    ticks = w.ticks;
+    for (int i = 0; i < 30; i++) { /* events all the time */
+        w.activity++;
+        run_until(&w, w.now_us + MS);
+    }
+    assert_in_range(w.ticks - ticks, 9, 16);
+    w.look_us = 50 * MS; /* but never longer than the longest nap */
+    w.activity++;
+    run_until(&w, w.now_us + 3 * MS);
+    assert_int_equal(w.p.nap_us, 2 * MS);
 }
 
 static void what_the_poll_behind_arming_finds_disarms(void **state)
@@ -408,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_idle_sentinel_arms_and_sleeps),
         cmocka_unit_test(naps_are_short_while_events_flow_and_grow),
+        cmocka_unit_test(a_nap_is_as_long_as_a_slow_look),
         cmocka_unit_test(what_the_poll_behind_arming_finds_disarms),
         cmocka_unit_test(a_parked_publisher_costs_longer_naps_only),
         cmocka_unit_test(the_sentinel_wakes_others_once_for_many),
