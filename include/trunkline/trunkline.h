@@ -45,7 +45,7 @@ struct pg_result;
 #define TL_MAX_TYPE_BYTES 255      /* event type, pattern, stream, key, topic... see each call */
 #define TL_MAX_NAME_BYTES 255      /* subscription name, source, key, tenant_id, stream */
 #define TL_MAX_TOPIC_BYTES 40      /* topic: [a-z_][a-z0-9_]* */
-#define TL_MAX_EVENT_BYTES 1048576 /* default of a topic's max_event_bytes (data + metadata) */
+#define TL_MAX_EVENT_BYTES 1048576 /* default of a topic's max_event_bytes, the limit of data */
 #define TL_MAX_CLAIM 10000         /* events in one claim or read */
 
 /* ---------------------------------------------------------------------------------- status -- */
@@ -178,7 +178,7 @@ typedef struct tl_new_event {
     const char *key;       /* ordering key; NULL: none */
     const char *source;    /* NULL: none */
     const char *tenant_id; /* NULL: system */
-    const char *metadata;  /* JSON object text; NULL: none */
+    const char *metadata;  /* JSON object text of at most 64 KiB; NULL: none */
     int64_t expires_at_us; /* 0: never */
 } tl_new_event;
 #define TL_NEW_EVENT(...) (&(tl_new_event){.size = sizeof(tl_new_event), __VA_ARGS__})

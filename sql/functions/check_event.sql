@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION @extschema@.check_event(
     RETURNS void LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    size integer := coalesce(pg_column_size(data), 0) + coalesce(pg_column_size(metadata), 0);
+    size integer := coalesce(pg_column_size(data), 0);
     size_limit integer;
 BEGIN
     IF @extschema@.type_problem(type) IS NOT NULL THEN
@@ -22,11 +22,15 @@ BEGIN
     IF jsonb_typeof(metadata) <> 'object' THEN
         PERFORM @extschema@.fail('TL005', 'metadata is not a JSON object', '{"field": "metadata"}');
     END IF;
+    IF pg_column_size(metadata) > 65536 THEN
+        PERFORM @extschema@.fail('TL007', format('metadata of %s bytes is larger than the limit of 65536 bytes', pg_column_size(metadata)),
+            jsonb_build_object('field', 'metadata', 'limit', 65536, 'actual', pg_column_size(metadata)));
+    END IF;
     -- 1024 is the least limit a topic can have
     IF size > 1024 THEN
         SELECT t.max_event_bytes INTO size_limit FROM @extschema@.topics t WHERE t.name = topic;
         IF size > size_limit THEN
-            PERFORM @extschema@.fail('TL007', format('event of %s bytes is larger than the limit of topic "%s", %s bytes', size, topic, size_limit),
+            PERFORM @extschema@.fail('TL007', format('data of %s bytes is larger than the limit of topic "%s", %s bytes', size, topic, size_limit),
                 jsonb_build_object('field', 'data', 'limit', size_limit, 'actual', size),
                 'Send less, or raise max_event_bytes with set_topic().');
         END IF;

@@ -31,7 +31,7 @@ BEGIN
             create_topic.max_event_bytes, create_topic.dedup_window);
 
     EXECUTE format('CREATE TABLE @extschema@.%I (LIKE @extschema@.events INCLUDING CONSTRAINTS,
-            CONSTRAINT event_size CHECK (pg_column_size(data) + coalesce(pg_column_size(metadata), 0) <= %s))
+            CONSTRAINT event_size CHECK (pg_column_size(data) <= %s))
             PARTITION BY RANGE ("position")', target, create_topic.max_event_bytes);
     -- 0 is burnt: on a sequence never called, the first position in flight would count as safe
     EXECUTE format('CREATE SEQUENCE @extschema@.%I AS bigint MINVALUE 0 START 0 CACHE 1 OWNED BY @extschema@.%I."position"',

@@ -16,7 +16,7 @@ BEGIN
      WHERE t.topic_id = old.topic_id;
     IF old.max_event_bytes <> set_topic.max_event_bytes THEN
         EXECUTE format('ALTER TABLE @extschema@.%1$I DROP CONSTRAINT event_size,
-            ADD CONSTRAINT event_size CHECK (pg_column_size(data) + coalesce(pg_column_size(metadata), 0) <= %2$s) NOT VALID',
+            ADD CONSTRAINT event_size CHECK (pg_column_size(data) <= %2$s) NOT VALID',
             'topic_' || set_topic.name, set_topic.max_event_bytes);
     END IF;
 END $$;

@@ -28,7 +28,7 @@ COMMENT ON COLUMN @extschema@.topics.name IS 'Lower-case identifier of at most 4
 COMMENT ON COLUMN @extschema@.topics.durability IS 'logged, or unlogged: faster, but empty after a crash of the server.';
 COMMENT ON COLUMN @extschema@.topics.rotation IS 'none, hour, day or month (UTC): when maintain() begins a new leaf.';
 COMMENT ON COLUMN @extschema@.topics.retention IS 'Leaves whose newest event is older are dropped; NULL: kept for ever.';
-COMMENT ON COLUMN @extschema@.topics.max_event_bytes IS 'Limit of pg_column_size(data) + pg_column_size(metadata) of one event.';
+COMMENT ON COLUMN @extschema@.topics.max_event_bytes IS 'Limit of pg_column_size(data) of one event.';
 COMMENT ON COLUMN @extschema@.topics.dedup_window IS 'How long an id supplied by a caller is remembered; NULL: for ever.';
 COMMENT ON COLUMN @extschema@.topics.created_at IS 'When the topic was made.';
 COMMENT ON COLUMN @extschema@.topics.reset_at IS 'Unlogged topics: when a crash of the server was last seen to have emptied it; else NULL.';
@@ -39,10 +39,11 @@ COMMENT ON COLUMN @extschema@.topics.reset_at IS 'Unlogged topics: when a crash 
 CREATE DOMAIN @extschema@.event_type AS text CONSTRAINT event_type CHECK (
     octet_length(VALUE) <= 255 AND VALUE NOT LIKE ALL ('{"", .%, %., %..%, %*%}'));
 CREATE DOMAIN @extschema@.event_name AS text CONSTRAINT event_name CHECK (octet_length(VALUE) <@ int4range(1, 256));
-CREATE DOMAIN @extschema@.event_metadata AS jsonb CONSTRAINT event_metadata CHECK (jsonb_typeof(VALUE) = 'object');
+CREATE DOMAIN @extschema@.event_metadata AS jsonb CONSTRAINT event_metadata CHECK (
+    jsonb_typeof(VALUE) = 'object' AND pg_column_size(VALUE) <= 65536);
 COMMENT ON DOMAIN @extschema@.event_type IS 'Event type: 1 to 255 bytes, segments separated by dots, none empty, no *.';
 COMMENT ON DOMAIN @extschema@.event_name IS 'Source, key, tenant or stream: 1 to 255 bytes.';
-COMMENT ON DOMAIN @extschema@.event_metadata IS 'A JSON object.';
+COMMENT ON DOMAIN @extschema@.event_metadata IS 'A JSON object of at most 65536 bytes (pg_column_size).';
 
 -- Kept free of defaults: those live on the topic tables, so that only a topic can be inserted into.
 CREATE TABLE @extschema@.events (
@@ -74,7 +75,7 @@ COMMENT ON COLUMN @extschema@.events.version IS 'Place in the stream, from 1; NU
 COMMENT ON COLUMN @extschema@.events.key IS 'Ordering key; 1 to 255 bytes or NULL: no order asked for.';
 COMMENT ON COLUMN @extschema@.events.tenant_id IS 'Tenant; NULL: system.';
 COMMENT ON COLUMN @extschema@.events.data IS 'Payload: any JSON value. jsonb: duplicate keys collapse, key order is not kept, \u0000 is refused.';
-COMMENT ON COLUMN @extschema@.events.metadata IS 'JSON object (correlation_id, causation_id, user_id, traceparent, ...) or NULL.';
+COMMENT ON COLUMN @extschema@.events.metadata IS 'JSON object of at most 64 KiB (correlation_id, causation_id, user_id, traceparent, ...) or NULL.';
 COMMENT ON COLUMN @extschema@.events.expires_at IS 'End of interest in the event; NULL: none.';
 COMMENT ON COLUMN @extschema@.events.created_at IS 'Clock of the server when the row was made; never by a caller.';
 

@@ -70,7 +70,7 @@ static const struct tl__option options[] = {
      "unlogged is faster and empty after a crash of the server (logged)"},
     {"rotation", 0, "none|hour|day|month", "how often a new leaf is begun (none)"},
     {"retention", 0, "DURATION", "how long events are kept (for ever)"},
-    {"max-event-bytes", 0, "N", "largest event, data and metadata (1048576)"},
+    {"max-event-bytes", 0, "N", "largest data of an event (1048576)"},
     {NULL, 0, NULL, NULL},
 };
 

@@ -87,8 +87,8 @@ static const char *message_of_constraint(const char *constraint)
         const char *constraint;
         const char *message;
     } list[] = {
-        {"event_size", "event is larger than the topic's max_event_bytes (data and metadata)"},
-        {"event_metadata", "metadata is not a JSON object"},
+        {"event_size", "data is larger than the topic's max_event_bytes"},
+        {"event_metadata", "metadata is not a JSON object, or larger than 65536 bytes"},
         {"event_type", "type is not 1 to 255 bytes of dotted segments"},
         {"event_name", "source, key or tenant_id is not 1 to 255 bytes"},
     };

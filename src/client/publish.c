@@ -172,9 +172,8 @@ tl_status tl__publish_explain(tl_client *c, const char *topic, tl_status status)
         if (second != TL_OK || PQntuples(res) != 1)
             return status;
         tl__error_set(&c->error, status, first.sqlstate,
-                      "event is larger than the limit of topic \"%s\", %lld bytes of data and "
-                      "metadata",
-                      topic, (long long)tl__cell_i64(res, 0, 0));
+                      "data is larger than the limit of topic \"%s\", %lld bytes", topic,
+                      (long long)tl__cell_i64(res, 0, 0));
         tl__error_set_hint(&c->error, "send less, or raise the topic's max_event_bytes");
         return status;
     }

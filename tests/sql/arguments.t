@@ -38,7 +38,8 @@ subtest 'publish' => sub {
     bad("publish('a', '1', NULL)", 'topic', undef, 'TL002');
     bad("publish('a', '1', 'nowhere', gen_random_uuid())", 'topic', undef, 'TL002');
     bad("publish('a', to_jsonb(repeat('x', 1048577)))", 'data', 1048576, 'TL007');
-    bad("publish('a', to_jsonb(repeat('x', 600000)), metadata => jsonb_build_object('m', repeat('y', 600000)))", 'data', 1048576, 'TL007');
+    bad("publish('a', '1', metadata => jsonb_build_object('m', repeat('y', 65536)))", 'metadata', 65536, 'TL007');
+    good("publish('a', to_jsonb(repeat('x', 1048000)), metadata => jsonb_build_object('m', repeat('y', 65000)))");
     good("publish('a', to_jsonb(repeat('x', 1048000)))");
     bad("publish(NULL, '1', event_id => gen_random_uuid())", 'type', 255);
     is($s->error('SELECT trunkline.publish(\'a\', \'{"x": "\\u0000"}\')')->{state}, '22P05', '\u0000 is refused by PostgreSQL');

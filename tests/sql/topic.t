@@ -90,7 +90,8 @@ subtest 'max_event_bytes' => sub {
     $s->do($insert->($edge));
     is($s->error($send->($edge + 1))->{state}, 'TL007', 'a byte more: publish');
     is($s->error($insert->($edge + 1))->{state}, '23514', 'a byte more: INSERT');
-    is($s->error("INSERT INTO trunkline.topic_orders (type, data, metadata) VALUES ('size', to_jsonb(repeat('x', 3000)), jsonb_build_object('m', repeat('y', 3000)))")->{state}, '23514', 'metadata counts');
+    is($s->error("INSERT INTO trunkline.topic_orders (type, data, metadata) VALUES ('size', '1', jsonb_build_object('m', repeat('y', 66000)))")->{'constraint name'}, 'event_metadata', 'metadata has a limit of its own: INSERT');
+    refuses($s, "SELECT trunkline.publish('size', '1', metadata => jsonb_build_object('m', repeat('y', 66000)))", 'TL007', {field => 'metadata', limit => 65536}, 'and publish');
 };
 
 subtest 'drop_topic' => sub {
