@@ -128,8 +128,8 @@ void statement_jsonb(struct statement *st, const char *versioned);
 void statement_null(struct statement *st);
 /* Add $1 type, $2 tenant, $3 data. */
 void statement_row(struct statement *st);
-/* Add $1 to $7 as libtrunkline's statement takes them; the same row. */
-void statement_wide_row(struct statement *st);
+/* Add $1 to $4 as libtrunkline's statement takes them; the same row. */
+void statement_library_row(struct statement *st);
 /* bench_bare: an ordinary table with the columns of an event. */
 void tables_create(const struct bench *b);
 /* What libtrunkline sends for a publish, asked of the server that prepared it. */

@@ -51,16 +51,12 @@ void statement_row(struct statement *st)
     statement_invoice(st);
 }
 
-/* type, source, key, tenant_id, data, metadata, expires_at: all that can be set but the id. */
-void statement_wide_row(struct statement *st)
+void statement_library_row(struct statement *st)
 {
     statement_text(st, event_type);
-    statement_null(st);
-    statement_null(st);
+    statement_null(st); /* key */
     statement_text(st, event_tenant);
     statement_invoice(st);
-    statement_null(st);
-    statement_null(st);
 }
 
 void tables_create(const struct bench *b)
@@ -80,7 +76,9 @@ char *library_statement(const struct bench *b)
     char *sql;
 
     if (tl_client_open(b->conninfo, NULL, &c) != TL_OK ||
-        tl_publish(c, NULL, TL_NEW_EVENT(.type = event_type, .data = invoice), NULL) != TL_OK)
+        tl_publish(c, NULL,
+                   TL_NEW_EVENT(.type = event_type, .data = invoice, .tenant_id = event_tenant),
+                   NULL) != TL_OK)
         die("tl_publish", tl_error_message(tl_client_error(c)));
     sql = sql_value(tl_client_pgconn(c), "SELECT statement FROM pg_prepared_statements "
                                          "WHERE statement ILIKE 'insert into%'");

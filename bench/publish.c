@@ -44,7 +44,7 @@ static void make_statements(struct statement *st, const char *library_sql)
     st[FUNCTION] = (struct statement){.name = "function", .sql = function_sql};
     for (int v = 0; v <= FUNCTION; v++) {
         if (v == LIBRARY)
-            statement_wide_row(&st[v]);
+            statement_library_row(&st[v]);
         else
             statement_row(&st[v]);
     }
