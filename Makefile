@@ -48,6 +48,10 @@ check-fast: build ## what needs no database: lint, tools, unit, abi
 check-%: build ## one suite: check-unit check-pg check-sql check-cli check-fault check-e2e check-abi check-tools
 	@$(RUN_TESTS) --build $(BUILD) $*
 
+.PHONY: model
+model: bootstrap-test ## check the protocol models with Spin, all bounds; make test does the small ones
+	@models/run
+
 .PHONY: bench
 bench: bootstrap-bench build-bench/build.ninja ## measure, with machine and settings printed
 	@ninja -C build-bench
