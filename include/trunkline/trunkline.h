@@ -359,7 +359,8 @@ TL_API TL_MUSTCHECK tl_status tl_release(tl_client *c, const char *token);
 
 /**
  * Wait until events may be there: after it returns TL_OK read or claim again. Joins the doorbell
- * protocol: no publisher pays for it and nothing is missed between a read and the next wait.
+ * protocol: no publisher pays for it and nothing is missed between a read and the next wait. A retry
+ * that falls due or a lease that expires does not end it: who claims sets a limit for those.
  * @param timeout_us  UINT64_MAX: no limit. TL_E_TIMEOUT when nothing happened.
  * @return TL_OK; TL_E_TIMEOUT; TL_E_CANCELLED (tl_client_wake); TL_E_CONNECTION only when
  *         reconnect_attempts is exhausted.

@@ -1,7 +1,8 @@
 -- The log and everything that remembers who has read how far.
 --
--- Lock order of every statement that Trunkline ships: dedup ids (sorted) -> stream rows (sorted) ->
--- in-flight register -> nextval; cursors -> leases -> retries.
+-- Lock order of every statement that Trunkline ships: stream rows (sorted) -> in-flight register ->
+-- nextval -> dedup ids (in the order given: two batches with the same ids in other orders may
+-- deadlock, which PostgreSQL ends with 40P01 and a repeat cures); cursors -> leases -> retries.
 
 CREATE TABLE @extschema@.topics (
     topic_id        integer PRIMARY KEY,
