@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../support";
+use List::Util 'sum';
 use Test::More;
 use TrunklineTest;
 
@@ -23,7 +24,7 @@ like $out, qr/^schema +fail +there is no schema trunkline: run trunkline migrate
 # Ten at once.
 my @runs = map { start_program([$bin, 'migrate', '--json']) } 1 .. 10;
 is scalar(grep { wait_exit($_) } @runs), 0, 'MIG-1 ten concurrent runs all succeed';
-is_deeply [grep { $_ } map { decode(slurp($_->{out}))->{applied} } @runs], [scalar @{$status->{migrations}}], 'one of them applies';
+is sum(map { decode(slurp($_->{out}))->{applied} } @runs), scalar @{$status->{migrations}}, 'each migration is applied once';
 is tl_ok(['migrate']), "schema trunkline is up to date\n", 'again: nothing to do';
 like tl_ok(['migrate', 'status']), qr/\Anumber +migration +state\n0001 +\S+ +applied\n.*schema trunkline is current\n\z/s, 'status';
 is tl_ok(['migrate', 'verify']), "schema trunkline is what this version installs\n", 'verify';

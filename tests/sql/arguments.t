@@ -124,9 +124,23 @@ subtest 'subscribe' => sub {
     bad("subscribe('x', '*', priority => $_)", 'priority', 10) for 'NULL', 0, 11, -1;
     bad("subscribe('x', '*', ordering => $_)", 'ordering') for 'NULL', "'some'";
     bad("subscribe('x', '*', start_at => $_)", 'start_at') for 'NULL', "''", "'soon'", "'-1'", "'1.5'", "'infinity'", "'9999999999999999999'", "'999999999'", "'2026-02-30'";
-    bad("subscribe('x', '*', max_attempts => $_)", 'max_attempts', 1000) for 'NULL', 0, 1001;
-    bad("subscribe('x', '*', retry_delay => $_)", 'retry_delay') for 'NULL', "'-1 s'", "'2 years'";
-    bad("subscribe('x', '*', retry_cap => $_)", 'retry_cap') for 'NULL', "'0.5 s'", "'2 years'";
+    bad("subscribe('x', '*', max_attempts => $_)", 'max_attempts', 1000) for 0, 1001;
+    bad("subscribe('x', '*', retry_delay => $_)", 'retry_delay') for "'-1 s'", "'2 years'";
+    bad("subscribe('x', '*', retry_delay => '1 s', retry_cap => $_)", 'retry_cap') for "'0.5 s'", "'2 years'";
+    good("subscribe('x', '*', $_)") for 'max_attempts => NULL, retry_delay => NULL, retry_cap => NULL', "retry_cap => '0.5 s'", "retry_delay => '2 h'";
+    bad("subscribe('x', '*', backoff => $_)", 'backoff') for "''", "'linear'";
+    bad("subscribe('x', '*', $_)", 'retry_schedule') for "backoff => 'schedule'", "backoff => 'fixed', retry_schedule => '{1s}'";
+    bad("subscribe('x', '*', retry_schedule => $_)", 'retry_schedule', 100) for "'{}'", "'{NULL}'", "'{-1s}'", "'{2 years}'", "'{{1s}}'", "array_fill(interval '1 s', ARRAY[101])";
+    good("subscribe('x', '*', retry_schedule => '{1s, 5 min}')");
+    bad("subscribe('x', '*', on_failure => $_)", 'on_failure') for "''", "'die'";
+    bad("subscribe('x', '*', slots => $_)", 'slots', 256) for 'NULL', 0, 257;
+    bad("subscribe('x', '*', slots => 2, ordering => '$_')", 'slots') for 'none', 'total';
+    bad("subscribe('x', '*', mode => $_)", 'mode') for 'NULL', "'later'";
+    bad("subscribe('x', '*', max_in_flight => $_)", 'max_in_flight', 1000000) for 0, 1000001;
+    bad("subscribe('x', '*', rate_limit => $_)", 'rate_limit', 1000000) for 0, 1000001, "'NaN'", "'infinity'";
+    bad("subscribe('x', '*', timeout => $_)", 'timeout') for "'0'", "'2 days'";
+    bad("subscribe('x', '*', track => $_)", 'track') for 'NULL', "'some'";
+    bad("subscribe('x', '*', target_options => $_)", 'target_options') for 'NULL', "'1'", "'[]'";
     bad("unsubscribe('nobody')", 'name', undef, 'TL002');
 };
 

@@ -1,0 +1,1 @@
+-- Events checked and numbered with less work for each INSERT.

@@ -1,0 +1,1 @@
+-- Delayed events and recurring schedules.

@@ -1,0 +1,1 @@
+-- Secrets, endpoints and attempts of webhooks.

@@ -1,0 +1,1 @@
+-- Operating subscriptions and dead letters.

@@ -1,0 +1,1 @@
+-- Subscriptions in the publisher's transaction, and the consumer inbox.
