@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION @extschema@.claim_many(
         subscriptions bigint[], capacity integer[], lease interval DEFAULT interval '30 s', owner text DEFAULT NULL)
     RETURNS TABLE (subscription_id bigint, token uuid, attempt integer, "position" bigint, id uuid, type text, source text,
         stream text, version bigint, key text, tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz,
-        created_at timestamptz)
+        created_at timestamptz, members bigint)
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
     -- the log is read along its primary key, whatever the statistics of a young leaf say
@@ -56,7 +56,7 @@ BEGIN
         IF taken.token IS NULL THEN
             IF taken.upto < due.h THEN
                 RETURN QUERY SELECT s.subscription_id, NULL::uuid, NULL::integer, taken.upto,
-                    NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz;
+                    NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz, NULL::bigint;
             END IF;
             CONTINUE;
         END IF;
@@ -65,7 +65,7 @@ BEGIN
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
             RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.upto - taken.after,
-                    '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at', 'ORDER BY e."position"')
+                    '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at, NULL::bigint', 'ORDER BY e."position"')
                 USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt;
         END IF;
@@ -77,4 +77,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text) IS
-    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by subscription and position; a row with a subscription and no token says that only a part of what is readable was looked at and none of it matched: claim again. READ COMMITTED only (TL005).';
+    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; a row with a subscription and no token says that only a part of what is readable was looked at and none of it matched: claim again. members: NULL. READ COMMITTED only (TL005).';

@@ -4,6 +4,7 @@
 -- deliveries.
 
 DROP FUNCTION IF EXISTS @extschema@.subscribe(text, text, text, text, jsonb, jsonpath, text, integer, text, text, integer, interval, interval);
+DROP FUNCTION IF EXISTS @extschema@.claim_many(bigint[], integer[], interval, text);
 DROP VIEW IF EXISTS @extschema@.subscription_status;
 
 ALTER TABLE @extschema@.subscriptions

@@ -33,7 +33,8 @@ enum statement_id {
 
 static const char *const statement_texts[ST_COUNT] = {
     [ST_TICK] = "select subscription_id, token, attempt, " TL__EVENT_LIST
-                " from @extschema@.claim_many($1::bigint[], $2::integer[], $3::interval, $4::text)",
+                ", members from @extschema@.claim_many($1::bigint[], $2::integer[], $3::interval, "
+                "$4::text)",
     [ST_DUE] = "select @extschema@.next_due($1::bigint[])",
     [ST_DISARM] = "select @extschema@.bell_disarm()",
     [ST_RELEASE] = "select @extschema@.sentinel_release()",

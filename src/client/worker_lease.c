@@ -124,6 +124,16 @@ static void look_on(struct tl_worker *w, int64_t subscription_id)
         r->may_have_more = true;
 }
 
+/* Of the same lease, or, without one, of the same subscription. */
+static bool is_same_lease(const PGresult *res, int a, int b)
+{
+    if (PQgetisnull(res, a, COL_TOKEN) || PQgetisnull(res, b, COL_TOKEN))
+        return PQgetisnull(res, a, COL_TOKEN) && PQgetisnull(res, b, COL_TOKEN) &&
+               tl__cell_i64(res, a, COL_SUBSCRIPTION) == tl__cell_i64(res, b, COL_SUBSCRIPTION);
+    return memcmp(PQgetvalue(res, a, COL_TOKEN), PQgetvalue(res, b, COL_TOKEN),
+                  sizeof((struct tl__lease){0}.token)) == 0;
+}
+
 static void on_claimed(void *owner, PGresult *res, bool has_changed)
 {
     struct tl_worker *w = owner;
@@ -144,8 +154,7 @@ static void on_claimed(void *owner, PGresult *res, bool has_changed)
     }
     *claimed = (struct tl__claimed){.res = res, .refs = 1};
     for (int first = 1, i = 2; first < rows; i++) {
-        if (i < rows &&
-            tl__cell_i64(res, i, COL_SUBSCRIPTION) == tl__cell_i64(res, first, COL_SUBSCRIPTION))
+        if (i < rows && is_same_lease(res, first, i))
             continue;
         if (PQgetisnull(res, first, COL_TOKEN))
             look_on(w, tl__cell_i64(res, first, COL_SUBSCRIPTION));
