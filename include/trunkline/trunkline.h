@@ -305,6 +305,27 @@ typedef enum tl_start {
     TL_START_TIME = 3
 } tl_start;
 
+/* Pause before a further attempt. */
+typedef enum tl_backoff {
+    TL_BACKOFF_DEFAULT = 0,     /* schedule when there is one, else exponential; a web hook without
+                                   any of these settings has a schedule of 27 hours */
+    TL_BACKOFF_FIXED = 1,       /* retry_delay_us */
+    TL_BACKOFF_EXPONENTIAL = 2, /* from retry_delay_us to retry_cap_us, with decorrelated jitter */
+    TL_BACKOFF_SCHEDULE = 3     /* retry_schedule, with jitter of 20 % */
+} tl_backoff;
+/* What an event that failed does to later ones. */
+typedef enum tl_on_failure {
+    TL_ON_FAILURE_DEFAULT = 0,   /* block_key where there is an order, else retry */
+    TL_ON_FAILURE_RETRY = 1,     /* later events overtake it */
+    TL_ON_FAILURE_BLOCK_KEY = 2, /* later events of its key wait for it (ordering total: all) */
+    TL_ON_FAILURE_STOP = 3       /* and when its attempts are used up the subscription pauses */
+} tl_on_failure;
+typedef enum tl_mode {
+    TL_MODE_ASYNC = 0,
+    TL_MODE_SYNC = 1 /* a sql: target runs in the publisher's transaction; others are awaited by
+                        publish_and_wait() */
+} tl_mode;
+
 typedef struct tl_subscribe_options {
     size_t size;
     const char *topic;       /* NULL: "bus" */
@@ -317,9 +338,23 @@ typedef struct tl_subscribe_options {
     tl_ordering ordering;
     tl_start start;          /* where a new subscription begins; not applied to an existing one */
     int64_t start_value;     /* position (events after it) or time in us, by start */
-    uint32_t max_attempts;   /* 0: 10 */
-    uint64_t retry_delay_us; /* first delay; 0: 1 s; doubles, with jitter */
+    uint32_t max_attempts;   /* in total, 1..1000; 0: 10, with a schedule its pauses + 1 */
+    uint64_t retry_delay_us; /* first delay; 0: 1 s */
     uint64_t retry_cap_us;   /* longest delay; 0: 1 h */
+    tl_backoff backoff;
+    const uint64_t *retry_schedule; /* pauses in us after the first, second, ... failure; the last
+                                       one repeats. NULL: none */
+    size_t retry_schedule_count;    /* 1..100 with retry_schedule */
+    tl_on_failure on_failure;
+    uint32_t slots; /* shares of the keys that may be claimed side by side, 1..256, above 1 for
+                       TL_ORDERING_KEY only; 0: 1. Of a new subscription: later it is changed by
+                       tl_subscription_set_slots() */
+    tl_mode mode;
+    uint32_t max_in_flight;     /* events leased at a time, over all claimers; 0: no limit */
+    double rate_limit;          /* events handed out a second, over all claimers; 0: no limit */
+    uint64_t timeout_us;        /* limit of one attempt at a target; 0: that of the daemon */
+    bool track_all;             /* keep a row of deliveries for every event */
+    const char *target_options; /* JSON object, see the guide of the target; NULL: {} */
 } tl_subscribe_options;
 #define TL_SUBSCRIBE_OPTIONS(...)                                                                  \
     (&(tl_subscribe_options){.size = sizeof(tl_subscribe_options), __VA_ARGS__})

@@ -1,70 +1,99 @@
 /*
- * cmd_subscribe.c: trunkline subscribe, unsubscribe, subscriptions.
+ * cmd_subscribe.c: trunkline subscribe.
  */
-#define _XOPEN_SOURCE 700
-#include <ctype.h>
-#include <stdlib.h>
+#include <jansson.h>
 #include <string.h>
-#include <time.h>
 
+#include "buf.h"
 #include "cleanup.h"
 #include "commands.h"
 #include "database.h"
+#include "json.h"
 #include "out.h"
 #include "rows.h"
+#include "start.h"
 
-/* ---------------------------------------------------------------------------------- subscribe -- */
+enum { MAX_PAUSES = 100 };
 
-/* "2026-11-20T21:40:01Z", with a fraction and without the Z as well; UTC. */
-static bool parse_time(const char *text, int64_t *ret_us)
+/* "5s,5min,30min" */
+static int parse_schedule(const char *text, uint64_t pauses[], tl_subscribe_options *options)
 {
-    struct tm tm = {0};
-    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-    int64_t fraction = 0, unit = 100000;
+    char word[32];
 
-    if (!rest)
-        rest = strptime(text, "%Y-%m-%d", &tm);
-    if (!rest)
-        return false;
-    if (*rest == '.')
-        for (rest++; isdigit((unsigned char)*rest); rest++, unit /= 10)
-            fraction += (*rest - '0') * unit;
-    if (*rest == 'Z')
-        rest++;
-    *ret_us = (int64_t)timegm(&tm) * 1000000 + fraction;
-    return *rest == 0;
+    if (!text)
+        return 0;
+    options->retry_schedule = pauses;
+    for (;; text++) {
+        size_t len = strcspn(text, ",");
+        snprintf(word, sizeof word, "%.*s", len < sizeof word ? (int)len : 0, text);
+        if (options->retry_schedule_count == MAX_PAUSES ||
+            !tl__parse_duration_us(word, &pauses[options->retry_schedule_count++]))
+            return tl__fail(TL_E_INVALID, "such as 5s,5min,30min,2h",
+                            "--retry-schedule is a list of 1 to %d durations", MAX_PAUSES);
+        text += len;
+        if (!*text)
+            return 0;
+    }
 }
 
-static int parse_start(const char *text, tl_subscribe_options *options)
+/* --target-option KEY=JSON, any number of them, as one object. */
+static int join_target_options(const struct tl__args *args, struct tl__buf *out)
 {
-    uint64_t position;
-
-    if (!text || strcmp(text, "end") == 0) {
-        options->start = TL_START_END;
-    } else if (strcmp(text, "beginning") == 0) {
-        options->start = TL_START_BEGINNING;
-    } else if (tl__parse_count(text, &position)) {
-        options->start = TL_START_POSITION;
-        options->start_value = (int64_t)position;
-    } else if (parse_time(text, &options->start_value)) {
-        options->start = TL_START_TIME;
-    } else {
-        return tl__fail(TL_E_INVALID, "times are UTC: 2026-11-20 or 2026-11-20T21:40:00Z",
-                        "--start is beginning, end, a position or a time, not \"%s\"", text);
+    tl__buf_add_char(out, '{');
+    for (int i = 0; i < args->value_count; i++) {
+        if (strcmp(args->values[i].option->name, "target-option") != 0)
+            continue;
+        const char *text = args->values[i].value, *equals = strchr(text, '=');
+        json_t *json = equals ? json_loads(equals + 1, JSON_DECODE_ANY, NULL) : NULL;
+        json_decref(json);
+        if (!json || equals == text)
+            return tl__fail(TL_E_INVALID, "text has quotes: --target-option 'content=\"binary\"'",
+                            "--target-option is KEY=JSON, not \"%.80s\"", text);
+        if (out->len > 1)
+            tl__buf_add_char(out, ',');
+        tl__json_add_string(out, text, (size_t)(equals - text));
+        tl__buf_add_char(out, ':');
+        tl__buf_add_str(out, equals + 1);
     }
+    tl__buf_add_char(out, '}');
+    return out->is_failed ? tl__fail(TL_E_NOMEM, NULL, "out of memory") : 0;
+}
+
+/* A word of a choice as its number in the list; 0 when the option is absent. */
+static unsigned int choice(const struct tl__args *args, const char *name, const char *words)
+{
+    const char *text = tl__args_text(args, name);
+    unsigned int n = 1;
+
+    if (!text)
+        return 0;
+    for (; *words; n++) {
+        size_t len = strcspn(words, "|");
+        if (len == strlen(text) && memcmp(words, text, len) == 0)
+            return n;
+        words += len + (words[len] == '|');
+    }
+    return 0; /* not reached: the parser has checked it */
+}
+
+static int check_range(const struct tl__args *args, const char *name, uint64_t most)
+{
+    uint64_t value = tl__args_count(args, name, 1);
+
+    if (value < 1 || value > most)
+        return tl__fail(TL_E_INVALID, NULL, "--%s is a number from 1 to %llu", name,
+                        (unsigned long long)most);
     return 0;
 }
 
 static int check_numbers(const struct tl__args *args)
 {
-    uint64_t priority = tl__args_count(args, "priority", 5);
-    uint64_t attempts = tl__args_count(args, "max-attempts", 10);
+    int rc;
 
-    if (priority < 1 || priority > 10)
-        return tl__fail(TL_E_INVALID, "higher goes first", "--priority is a number from 1 to 10");
-    if (attempts < 1 || attempts > 1000)
-        return tl__fail(TL_E_INVALID, NULL, "--max-attempts is a number from 1 to 1000");
-    return 0;
+    if ((rc = check_range(args, "priority", 10)) ||
+        (rc = check_range(args, "max-attempts", 1000)) || (rc = check_range(args, "slots", 256)))
+        return rc;
+    return check_range(args, "max-in-flight", 1000000);
 }
 
 static int run_subscribe(struct tl__args *args)
@@ -72,7 +101,10 @@ static int run_subscribe(struct tl__args *args)
     TL_CLEANUP(tl__db_close)
     struct tl__db db = TL__DB_INIT;
     const char *name = tl__args_operand(args, 0), *pattern = tl__args_operand(args, 1), *why = NULL;
-    const char *ordering = tl__args_text(args, "ordering");
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf target_options = TL_BUF_INIT;
+    uint64_t pauses[MAX_PAUSES];
+    unsigned int ordering = choice(args, "ordering", "key|none|total");
     tl_subscribe_options options = {
         .size = sizeof options,
         .topic = tl__args_text(args, "topic"),
@@ -81,16 +113,26 @@ static int run_subscribe(struct tl__args *args)
         .filter_path = tl__args_text(args, "filter-path"),
         .target = tl__args_text(args, "target"),
         .priority = (uint32_t)tl__args_count(args, "priority", 0),
-        .ordering = !ordering || strcmp(ordering, "key") == 0 ? TL_ORDERING_KEY
-                    : strcmp(ordering, "none") == 0           ? TL_ORDERING_NONE
-                                                              : TL_ORDERING_TOTAL,
+        .ordering = (tl_ordering)(ordering ? ordering - 1 : TL_ORDERING_KEY),
         .max_attempts = (uint32_t)tl__args_count(args, "max-attempts", 0),
         .retry_delay_us = tl__args_duration_us(args, "retry-delay", 0),
+        .retry_cap_us = tl__args_duration_us(args, "retry-cap", 0),
+        .backoff = (tl_backoff)choice(args, "backoff", "fixed|exponential|schedule"),
+        .on_failure = (tl_on_failure)choice(args, "on-failure", "retry|block_key|stop"),
+        .slots = (uint32_t)tl__args_count(args, "slots", 0),
+        .mode = choice(args, "mode", "async|sync") == 2 ? TL_MODE_SYNC : TL_MODE_ASYNC,
+        .max_in_flight = (uint32_t)tl__args_count(args, "max-in-flight", 0),
+        .rate_limit = tl__args_rate(args, "rate-limit"),
+        .timeout_us = tl__args_duration_us(args, "timeout", 0),
+        .track_all = choice(args, "track", "none|all") == 2,
     };
     int rc = check_numbers(args);
 
-    if (rc || (rc = parse_start(tl__args_text(args, "start"), &options)))
+    if (rc || (rc = tl__parse_start("start", tl__args_text(args, "start"), &options)) ||
+        (rc = parse_schedule(tl__args_text(args, "retry-schedule"), pauses, &options)) ||
+        (rc = join_target_options(args, &target_options)))
         return rc;
+    options.target_options = target_options.data;
     if (tl_pattern_check(pattern, &why) != TL_OK)
         return tl__fail(TL_E_INVALID,
                         "'*' is one segment, '**' at the end the rest, such as shop.order.*",
@@ -121,7 +163,22 @@ static const struct tl__option subscribe_table[] = {
     {"ordering", 0, "key|none|total", "what is delivered in order (key)"},
     {"start", 0, "beginning|end|POSITION", "where a new subscription starts, a time as well (end)"},
     {"max-attempts", 0, "N", "attempts before an event becomes a dead letter (10)"},
-    {"retry-delay", 0, "DURATION", "first delay after a failure; doubles up to 1 h (1s)"},
+    {"retry-delay", 0, "DURATION", "first delay after a failure (1s)"},
+    {"retry-cap", 0, "DURATION", "longest delay (1h)"},
+    {"backoff", 0, "fixed|exponential|schedule",
+     "how delays grow (exponential; a web hook without --retry-delay: schedule)"},
+    {"retry-schedule", 0, "DURATION,…",
+     "delay after each failure, such as 5s,5min,2h; the last one repeats"},
+    {"on-failure", 0, "retry|block_key|stop",
+     "later events overtake a failed one, those of its key wait, or all stops when it is given up "
+     "(block_key; with --ordering none: retry)"},
+    {"slots", 0, "N", "shares of the keys handled side by side, 1 to 256 (1)"},
+    {"mode", 0, "async|sync", "sync: a sql: target runs in the publisher's transaction (async)"},
+    {"max-in-flight", 0, "N", "events handed out and not settled at a time"},
+    {"rate-limit", 0, "RATE", "events handed out a second"},
+    {"timeout", 0, "DURATION", "limit of one attempt at the target"},
+    {"track", 0, "none|all", "all: keep a row for each delivery (none)"},
+    {"target-option", 0, "KEY=JSON", "option of the target; may be given again"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -135,71 +192,8 @@ const struct tl__command tl__cmd_subscribe = {
     .examples =
         "  trunkline subscribe billing/invoices 'shop.order.*' --target https://example.com/hook\n"
         "  trunkline subscribe stats/orders 'shop.**' --target sql:public.count_order\n"
-        "  trunkline subscribe backup 'shop.**' --target 'exec:tee -a orders.log'",
+        "  trunkline subscribe backup 'shop.**' --target 'exec:tee -a orders.log'\n"
+        "  trunkline subscribe crm/sync 'shop.**' --slots 8 --retry-schedule 5s,1m30s,1h",
     .options = subscribe_table,
     .run = run_subscribe,
-};
-
-/* -------------------------------------------------------------------------------- unsubscribe -- */
-
-static int run_unsubscribe(struct tl__args *args)
-{
-    TL_CLEANUP(tl__db_close)
-    struct tl__db db = TL__DB_INIT;
-    int rc = tl__db_open(args, &db);
-
-    if (rc)
-        return rc;
-    tl_status status = tl_unsubscribe(db.client, tl__args_operand(args, 0));
-    if (status != TL_OK)
-        return tl__fail_client(status, db.client);
-    if (!tl__args_has(args, "json"))
-        printf("unsubscribed %s\n", tl__args_operand(args, 0));
-    return 0;
-}
-
-const struct tl__command tl__cmd_unsubscribe = {
-    .name = "unsubscribe",
-    .operands = "NAME",
-    .summary = "remove a subscription with its place in the log",
-    .details = "Its dead letters stay.",
-    .run = run_unsubscribe,
-};
-
-/* ------------------------------------------------------------------------------ subscriptions -- */
-
-static int run_subscriptions(struct tl__args *args)
-{
-    TL_CLEANUP(tl__db_close)
-    struct tl__db db = TL__DB_INIT;
-    const char *action = tl__args_operand(args, 0), *name = tl__args_operand(args, 1);
-    bool is_show = action && strcmp(action, "show") == 0;
-
-    if (is_show && !name)
-        return tl__fail(TL_E_INVALID, NULL, "subscriptions show needs NAME");
-    if (!is_show && name)
-        return tl__fail(TL_E_INVALID, NULL, "unexpected argument \"%s\"", name);
-    int rc = tl__db_open(args, &db);
-    if (rc)
-        return rc;
-    if (is_show)
-        return tl__rows_print(args, &db, TL__ROWS_ONE,
-                              "SELECT * FROM @schema@.subscription_status WHERE name = $1", 1,
-                              &name);
-    if (tl__args_has(args, "json"))
-        return tl__rows_print(args, &db, TL__ROWS_TABLE,
-                              "SELECT * FROM @schema@.subscription_status ORDER BY name", 0, NULL);
-    return tl__rows_print(args, &db, TL__ROWS_TABLE,
-                          "SELECT name, topic, pattern, target, active, behind, leased, "
-                          "retrying, dead FROM @schema@.subscription_status ORDER BY name",
-                          0, NULL);
-}
-
-const struct tl__command tl__cmd_subscriptions = {
-    .name = "subscriptions",
-    .operands = "[list|show] [NAME]",
-    .summary = "list subscriptions with their lag, or show one",
-    .details = "behind is the number of positions between the subscription and the end of its "
-               "topic, an upper limit of what is pending.",
-    .run = run_subscriptions,
 };

@@ -48,22 +48,62 @@ bool tl__parse_count(const char *text, uint64_t *ret)
     return true;
 }
 
-bool tl__parse_duration_us(const char *text, uint64_t *ret_us)
+/* Microseconds in a unit of `len` bytes; 0: there is no such unit. */
+static uint64_t unit_us(const char *unit, size_t len)
 {
     static const struct {
-        const char *suffix;
+        const char *name;
         uint64_t us;
-    } units[] = {{"us", 1},       {"ms", 1000},      {"s", 1000000},    {"", 1000000},
-                 {"m", 60000000}, {"h", 3600000000}, {"d", 86400000000}};
-    size_t digits = strspn(text, "0123456789");
-    if (digits == 0 || digits > 15)
-        return false;
-    uint64_t n = strtoull(text, NULL, 10);
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (strcmp(text + digits, units[i].suffix) == 0)
-            return !__builtin_mul_overflow(n, units[i].us, ret_us) && *ret_us <= INT64_MAX;
+    } units[] = {{"us", 1},         {"ms", 1000},      {"s", 1000000},    {"m", 60000000},
+                 {"min", 60000000}, {"h", 3600000000}, {"d", 86400000000}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strlen(units[i].name) == len && memcmp(units[i].name, unit, len) == 0)
+            return units[i].us;
+    return 0;
+}
+
+bool tl__parse_duration_us(const char *text, uint64_t *ret_us)
+{
+    static const char decimal[] = "0123456789";
+    uint64_t sum = 0, part;
+    if (strspn(text, decimal) == strlen(text)) { /* a number alone is seconds */
+        if (!tl__parse_count(text, &part) || __builtin_mul_overflow(part, 1000000, ret_us))
+            return false;
+        return *ret_us <= INT64_MAX;
     }
-    return false;
+    while (*text) {
+        size_t digits = strspn(text, decimal), letters = strcspn(text + digits, decimal);
+        if (digits == 0 || digits > 15)
+            return false;
+        if (__builtin_mul_overflow(strtoull(text, NULL, 10), unit_us(text + digits, letters),
+                                   &part) ||
+            __builtin_add_overflow(sum, part, &sum) || unit_us(text + digits, letters) == 0)
+            return false;
+        text += digits + letters;
+    }
+    *ret_us = sum;
+    return sum <= INT64_MAX;
+}
+
+/* By hand, since strtod() listens to the locale. */
+bool tl__parse_rate(const char *text, double *ret)
+{
+    double value = 0, unit = 1;
+    bool is_fraction = false;
+    if (!*text || strlen(text) > 20)
+        return false;
+    for (; *text; text++) {
+        if (*text == '.' && !is_fraction && text[1]) {
+            is_fraction = true;
+            continue;
+        }
+        if (*text < '0' || *text > '9')
+            return false;
+        value = value * 10 + (*text - '0');
+        unit *= is_fraction ? 10 : 1;
+    }
+    *ret = value / unit;
+    return value > 0;
 }
 
 bool tl__choice_has(const char *choices, const char *text)
@@ -145,6 +185,11 @@ static int check_value(const struct tl__command *command, const struct tl__optio
         return usage_hint(command,
                           "--%s takes a duration such as 250ms, 30s, 5m, 2h or 7d, not "
                           "\"%s\"",
+                          option->name, value);
+    double rate;
+    if (strcmp(option->value, "RATE") == 0 && !tl__parse_rate(value, &rate))
+        return usage_hint(command,
+                          "--%s takes a number a second above 0 such as 20 or 0.5, not \"%s\"",
                           option->name, value);
     if (strchr(option->value, '|') && option->value[0] >= 'a' &&
         !tl__choice_has(option->value, value)) {
@@ -322,4 +367,13 @@ uint64_t tl__args_duration_us(const struct tl__args *args, const char *name, uin
     if (text && !tl__parse_duration_us(text, &us))
         return fallback_us;
     return us;
+}
+
+double tl__args_rate(const struct tl__args *args, const char *name)
+{
+    const char *text = tl__args_text(args, name);
+    double rate = 0;
+    if (text && !tl__parse_rate(text, &rate))
+        return 0;
+    return rate;
 }

@@ -11,8 +11,8 @@
 
 /*
  * The placeholder of an option's value says what the parser accepts: NULL is a flag, "a|b" a choice,
- * "N" a whole number, "DURATION" 250ms, 30s (or 30), 5m, 2h, 7d; anything else is text ("FILE"
- * completes file names).
+ * "N" a whole number, "DURATION" 250ms, 30s (or 30), 1m30s, 2h, 7d, "RATE" a number above 0 such as
+ * 0.5; anything else is text ("FILE" completes file names).
  */
 struct tl__option {
     const char *name;
@@ -70,9 +70,12 @@ bool tl__args_has(const struct tl__args *args, const char *name);
 uint64_t tl__args_count(const struct tl__args *args, const char *name, uint64_t fallback);
 uint64_t tl__args_duration_us(const struct tl__args *args, const char *name, uint64_t fallback_us);
 
-/* Whole text as a number or duration; false: it is none (or does not fit). */
+double tl__args_rate(const struct tl__args *args, const char *name); /* 0 when absent */
+
+/* Whole text as a number, duration or rate; false: it is none (or does not fit). */
 bool tl__parse_count(const char *text, uint64_t *ret);
 bool tl__parse_duration_us(const char *text, uint64_t *ret_us);
+bool tl__parse_rate(const char *text, double *ret);
 
 /* One word of an operands string: its name or choices, and whether it may be left out. */
 struct tl__operand {

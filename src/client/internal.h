@@ -121,7 +121,7 @@ tl_status tl__statement_init(struct tl__statement *st, struct tl_error *e,
 void tl__statement_done(struct tl__statement *st);
 
 /* Parameters of one execution: borrowed values, numbers kept inside. All in binary format. */
-#define TL__MAX_PARAMS 20
+#define TL__MAX_PARAMS 24
 struct tl__params {
     int n;
     const char *values[TL__MAX_PARAMS];
@@ -134,6 +134,7 @@ void tl__param_text(struct tl__params *p, const char *text);              /* NUL
 void tl__param_bytes(struct tl__params *p, const void *data, size_t len); /* as the type's recv */
 void tl__param_i64(struct tl__params *p, int64_t value);
 void tl__param_i32(struct tl__params *p, int32_t value);
+void tl__param_f64(struct tl__params *p, double value);
 void tl__param_bool(struct tl__params *p, bool value);
 void tl__param_null(struct tl__params *p);
 void tl__param_uuid(struct tl__params *p, const uint8_t bytes[16]);

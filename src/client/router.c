@@ -18,6 +18,8 @@ static struct tl__router_entry *entry_free(struct tl__router_entry *e)
         free((char *)(uintptr_t)e->subscribe.tenant_id);
         free((char *)(uintptr_t)e->subscribe.filter);
         free((char *)(uintptr_t)e->subscribe.filter_path);
+        free((char *)(uintptr_t)e->subscribe.target_options);
+        free((uint64_t *)(uintptr_t)e->subscribe.retry_schedule);
         free(e);
     }
     return NULL;
@@ -42,14 +44,33 @@ static bool own(const char **text)
     return *text != NULL;
 }
 
+static bool own_schedule(tl_subscribe_options *s)
+{
+    uint64_t *copy = NULL;
+
+    if (s->retry_schedule != NULL) {
+        copy = calloc(s->retry_schedule_count + 1, sizeof *copy);
+        for (size_t i = 0; copy != NULL && i < s->retry_schedule_count; i++)
+            copy[i] = s->retry_schedule[i];
+    }
+    if (s->retry_schedule != NULL && copy == NULL) {
+        s->retry_schedule = NULL;
+        return false;
+    }
+    s->retry_schedule = copy;
+    return true;
+}
+
 static bool own_subscribe(tl_subscribe_options *s)
 {
     bool is_good = own(&s->topic);
 
-    /* all four, so that what failed can be freed */
+    /* all of them, so that what failed can be freed */
     is_good = own(&s->tenant_id) && is_good;
     is_good = own(&s->filter) && is_good;
-    return own(&s->filter_path) && is_good;
+    is_good = own(&s->filter_path) && is_good;
+    is_good = own(&s->target_options) && is_good;
+    return own_schedule(s) && is_good;
 }
 
 /* prefix.rest; NULL or "" prefix: rest alone. */

@@ -154,6 +154,14 @@ void tl__param_i32(struct tl__params *p, int32_t value)
     add_param(p, p->scratch[p->n], 4);
 }
 
+void tl__param_f64(struct tl__params *p, double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    tl__param_i64(p, (int64_t)bits);
+}
+
 void tl__param_bool(struct tl__params *p, bool value)
 {
     p->scratch[p->n][0] = value;

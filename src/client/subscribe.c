@@ -8,13 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HOUR_US 3600000000u
-#define SECOND_US 1000000u
+/* What the server allows as well; here so that the text of them stays small. */
+#define MAX_PAUSES 100
 
 static const char subscribe_sql[] =
     "SELECT @extschema@.subscribe(name => $1, pattern => $2, topic => $3, tenant_id => $4, "
     "filter => $5, filter_path => $6, target => $7, priority => $8, ordering => $9, "
-    "start_at => $10, max_attempts => $11, retry_delay => $12, retry_cap => $13)";
+    "start_at => $10, max_attempts => $11, retry_delay => $12, retry_cap => $13, backoff => $14, "
+    "retry_schedule => $15::text::interval[], on_failure => $16, slots => $17, mode => $18, "
+    "max_in_flight => $19, rate_limit => $20, timeout => $21, track => $22, "
+    "target_options => $23)";
 
 static const char unsubscribe_sql[] = "SELECT @extschema@.unsubscribe($1)";
 
@@ -54,14 +57,23 @@ static tl_status opts_load(tl_client *c, const char *pattern, tl_subscribe_optio
         return tl__error_set(e, TL_E_INVALID, NULL, "start_value is negative");
     if (opts->max_attempts > INT32_MAX)
         return tl__error_set(e, TL_E_INVALID, NULL, "max_attempts is too large");
+    if ((unsigned int)opts->backoff > TL_BACKOFF_SCHEDULE)
+        return tl__error_set(e, TL_E_INVALID, NULL, "backoff is not a tl_backoff");
+    if ((unsigned int)opts->on_failure > TL_ON_FAILURE_STOP)
+        return tl__error_set(e, TL_E_INVALID, NULL, "on_failure is not a tl_on_failure");
+    if ((unsigned int)opts->mode > TL_MODE_SYNC)
+        return tl__error_set(e, TL_E_INVALID, NULL, "mode is not a tl_mode");
+    if ((opts->retry_schedule != NULL) != (opts->retry_schedule_count > 0) ||
+        opts->retry_schedule_count > MAX_PAUSES)
+        return tl__error_set(e, TL_E_INVALID, NULL, "retry_schedule is not 1 to %d pauses",
+                             MAX_PAUSES);
+    if (opts->slots > INT32_MAX || opts->max_in_flight > INT32_MAX)
+        return tl__error_set(e, TL_E_INVALID, NULL, "%s is too large",
+                             opts->slots > INT32_MAX ? "slots" : "max_in_flight");
     if (opts->priority == 0)
         opts->priority = 5;
-    if (opts->max_attempts == 0)
-        opts->max_attempts = 10;
-    if (opts->retry_delay_us == 0)
-        opts->retry_delay_us = SECOND_US;
-    if (opts->retry_cap_us == 0)
-        opts->retry_cap_us = opts->retry_delay_us > HOUR_US ? opts->retry_delay_us : HOUR_US;
+    if (opts->slots == 0)
+        opts->slots = 1;
     return TL_OK;
 }
 
@@ -81,6 +93,31 @@ static const char *start_text(const tl_subscribe_options *opts, char text[TL_TIM
     }
 }
 
+static void param_count(struct tl__params *params, uint32_t value)
+{
+    if (value == 0)
+        tl__param_null(params);
+    else
+        tl__param_i32(params, (int32_t)value);
+}
+
+/* Array literal of the pauses; NULL without any. */
+static const char *schedule_text(const tl_subscribe_options *opts, struct tl__buf *buf)
+{
+    if (opts->retry_schedule == NULL)
+        return NULL;
+    for (size_t i = 0; i < opts->retry_schedule_count; i++) {
+        char pause[40];
+        uint64_t us = opts->retry_schedule[i];
+
+        (void)snprintf(pause, sizeof pause, "%c%" PRIu64 " us", i == 0 ? '{' : ',',
+                       us > INT64_MAX ? (uint64_t)INT64_MAX : us);
+        tl__buf_add_str(buf, pause);
+    }
+    tl__buf_add_char(buf, '}');
+    return buf->is_failed ? NULL : buf->data;
+}
+
 /* Binary jsonb and jsonpath alike: version 1, then the text. NULL stays NULL. */
 static void add_versioned(struct tl__params *params, struct tl__buf *buf, const char *text)
 {
@@ -97,10 +134,16 @@ tl_status tl_subscribe(tl_client *c, const char *name, const char *pattern,
                        const tl_subscribe_options *from)
 {
     static const char *const orderings[] = {"key", "none", "total"};
+    static const char *const backoffs[] = {NULL, "fixed", "exponential", "schedule"};
+    static const char *const on_failures[] = {NULL, "retry", "block_key", "stop"};
     TL_CLEANUP(tl__buf_done)
     struct tl__buf filter = TL_BUF_INIT;
     TL_CLEANUP(tl__buf_done)
     struct tl__buf path = TL_BUF_INIT;
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf schedule = TL_BUF_INIT;
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf target_options = TL_BUF_INIT;
     struct tl__params params = TL_PARAMS_INIT;
     char start[TL_TIME_TEXT_SIZE];
     tl_subscribe_options opts;
@@ -117,18 +160,35 @@ tl_status tl_subscribe(tl_client *c, const char *name, const char *pattern,
     tl__param_text(&params, opts.tenant_id);
     add_versioned(&params, &filter, opts.filter);
     add_versioned(&params, &path, opts.filter_path);
-    if (filter.is_failed || path.is_failed)
-        return tl__error_nomem(&c->error);
     tl__param_text(&params, opts.target);
     tl__param_i32(&params, (int32_t)opts.priority);
     tl__param_text(&params, orderings[opts.ordering]);
     tl__param_text(&params, start_text(&opts, start));
-    tl__param_i32(&params, (int32_t)opts.max_attempts);
+    param_count(&params, opts.max_attempts);
     tl__param_interval(&params, opts.retry_delay_us);
     tl__param_interval(&params, opts.retry_cap_us);
+    tl__param_text(&params, backoffs[opts.backoff]);
+    tl__param_text(&params, schedule_text(&opts, &schedule));
+    tl__param_text(&params, on_failures[opts.on_failure]);
+    tl__param_i32(&params, (int32_t)opts.slots);
+    tl__param_text(&params, opts.mode == TL_MODE_SYNC ? "sync" : "async");
+    param_count(&params, opts.max_in_flight);
+    if (opts.rate_limit == 0)
+        tl__param_null(&params);
+    else
+        tl__param_f64(&params, opts.rate_limit);
+    tl__param_interval(&params, opts.timeout_us);
+    tl__param_text(&params, opts.track_all ? "all" : "none");
+    add_versioned(&params, &target_options,
+                  opts.target_options != NULL ? opts.target_options : "{}");
+    if (filter.is_failed || path.is_failed || schedule.is_failed || target_options.is_failed)
+        return tl__error_nomem(&c->error);
     status = tl__call(c, TL__WRITES, NULL, subscribe_sql, &params, NULL);
     if (status != TL_OK && strcmp(c->error.sqlstate, "22P02") == 0)
-        return tl__error_set(&c->error, TL_E_INVALID, "22P02", "filter is not valid JSON");
+        return tl__error_set(&c->error, TL_E_INVALID, "22P02", "%s is not valid JSON",
+                             opts.target_options == NULL ? "filter"
+                             : opts.filter == NULL       ? "target_options"
+                                                         : "filter or target_options");
     if (status != TL_OK && strcmp(c->error.sqlstate, "42601") == 0 && opts.filter_path != NULL)
         return tl__error_set(&c->error, TL_E_INVALID, "42601", "filter_path is not valid jsonpath");
     return status;

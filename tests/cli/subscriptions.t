@@ -42,6 +42,22 @@ my $shown = decode(tl_ok(['subscribe', 'billing/big', 'shop.order.*', '--start',
 is_deeply [@$shown{qw(name pattern tenant_id priority ordering max_attempts target behind)}, $shown->{filter}],
     ['billing/big', 'shop.order.*', 'acme', 9, 'none', 3, 'https://example.com/x', 2, {n => 4}], 'every option' or diag explain $shown;
 is query($db, q(SELECT retry_delay FROM trunkline.subscriptions WHERE name = 'billing/big')), '00:00:00.25', 'retry delay';
+for my $case (
+    [backoff => 'exponential'], [backoff => 'fixed', '--backoff', 'fixed'], [backoff => 'schedule', '--retry-schedule', '5s'],
+    [backoff => 'exponential', '--backoff', 'exponential', '--target', 'https://example.com/'],
+    [retry_schedule => '{00:00:05,00:05:00,00:01:30,02:00:00.25}', '--retry-schedule', '5s,5min,1m30s,2h250ms'],
+    [max_attempts => 3, '--retry-schedule', '5s,9'], [retry_cap => '00:10:00', '--retry-cap', '10m'],
+    [on_failure => 'block_key'], [on_failure => 'retry', '--on-failure', 'retry'], [on_failure => 'stop', '--on-failure', 'stop'],
+    [slots => 16, '--slots', 16], [mode => 'sync', '--mode', 'sync'], [mode => 'async', '--mode', 'async'],
+    [max_in_flight => 50, '--max-in-flight', 50], [rate_limit => '0.25', '--rate-limit', '0.25'], [timeout => '00:00:02', '--timeout', '2s'],
+    [track => 'none'], [track => 'all', '--track', 'all'],
+    [target_options => '{"method": "PUT", "structured": true}', '--target-option', 'structured=true', '--target-option', 'method="PUT"'])
+{
+    my ($column, $value, @options) = @$case;
+    tl_ok(['subscribe', 'o', 'a', @options]);
+    is query($db, "SELECT $column FROM trunkline.subscriptions WHERE name = 'o'"), $value, "SUB-1 subscribe @options";
+    tl_ok(['unsubscribe', 'o']);
+}
 like tl_ok(['subscriptions']), qr/^name +topic .*\nbilling\/all +bus +shop\.\*\* +- +yes +4 +0 +0 +0\nbilling\/big +bus/, 'SUB-9 list';
 like tl_ok(['subscriptions', 'show', 'billing/all']), qr/^last_triggered_at +-$/m, 'show';
 for my $start (['end', 4], ['beginning', 0], [3, 3], ['2000-01-01', 0], ['2000-01-01T00:00:00.5Z', 0], ['2100-01-01T10:00:00', 4]) {
@@ -68,6 +84,20 @@ my @bad = (
     [2, qr/target/, ['subscribe', 'x', 'a', '--target', 'ftp://x']],
     [2, qr/function/, ['subscribe', 'x', 'a', '--target', 'sql:public.nothing_here']],
     [2, qr/topic/, ['subscribe', 'billing/all', 'shop.**', '--topic', 'audit']],
+    [2, qr/1 to 256/, ['subscribe', 'x', 'a', '--slots', 257]],
+    [2, qr/slots above 1 needs ordering key/, ['subscribe', 'x', 'a', '--slots', 2, '--ordering', 'none']],
+    [2, qr/1 to 1000000/, ['subscribe', 'x', 'a', '--max-in-flight', 0]],
+    [2, qr/"0"/, ['subscribe', 'x', 'a', '--rate-limit', 0]],
+    [2, qr/"1e3"/, ['subscribe', 'x', 'a', '--rate-limit', '1e3']],
+    [2, qr/"\.5\.5"/, ['subscribe', 'x', 'a', '--rate-limit', '.5.5']],
+    [2, qr/1 to 100 durations/, ['subscribe', 'x', 'a', '--retry-schedule', '5s,,6s']],
+    [2, qr/1 to 100 durations/, ['subscribe', 'x', 'a', '--retry-schedule', '5s,']],
+    [2, qr/1 to 100 durations/, ['subscribe', 'x', 'a', '--retry-schedule', join ',', (1) x 101]],
+    [2, qr/retry_schedule goes with/, ['subscribe', 'x', 'a', '--retry-schedule', '5s', '--backoff', 'fixed']],
+    [2, qr/duration/, ['subscribe', 'x', 'a', '--retry-delay', '1m30']],
+    [2, qr/KEY=JSON/, ['subscribe', 'x', 'a', '--target-option', 'method=PUT']],
+    [2, qr/KEY=JSON/, ['subscribe', 'x', 'a', '--target-option', 'a=1,"b":2']],
+    [2, qr/KEY=JSON/, ['subscribe', 'x', 'a', '--target-option', '=1']],
 );
 for my $case (@bad) {
     my ($code, $message, $arguments) = @$case;

@@ -48,10 +48,84 @@ static void the_same_call_twice_is_one_subscription(void **state)
     assert_contains(message(f->c), "m/h");
 }
 
+/* SUB-1..3, RET-1, RET-2, SUB-10: each option lands in its column, and none in another. */
+static void every_option_has_its_effect(void **state)
+{
+    static const uint64_t pauses[] = {5000000, 90000000};
+    const struct {
+        tl_subscribe_options options;
+        const char *column, *value;
+    } cases[] = {
+        {{0}, "backoff", "exponential"},
+        {{.backoff = TL_BACKOFF_FIXED}, "backoff", "fixed"},
+        {{.backoff = TL_BACKOFF_EXPONENTIAL, .target = "https://example.org/"},
+         "backoff",
+         "exponential"},
+        {{.backoff = TL_BACKOFF_SCHEDULE, .retry_schedule = pauses, .retry_schedule_count = 1},
+         "backoff",
+         "schedule"},
+        {{.retry_schedule = pauses, .retry_schedule_count = 2},
+         "retry_schedule",
+         "{00:00:05,00:01:30}"},
+        {{.retry_schedule = pauses, .retry_schedule_count = 2}, "max_attempts", "3"},
+        {{.target = "https://example.org/"}, "max_attempts", "8"},
+        {{.target = "https://example.org/"}, "target", "https://example.org/"},
+        {{.max_attempts = 4}, "max_attempts", "4"},
+        {{.retry_delay_us = 250000}, "retry_delay", "00:00:00.25"},
+        {{.retry_delay_us = 7200000000}, "retry_cap", "02:00:00"},
+        {{.retry_cap_us = 500000}, "retry_cap", "00:00:00.5"},
+        {{.retry_cap_us = 500000}, "retry_delay", "00:00:00.5"},
+        {{0}, "on_failure", "block_key"},
+        {{.ordering = TL_ORDERING_NONE}, "on_failure", "retry"},
+        {{.ordering = TL_ORDERING_NONE}, "ordering", "none"},
+        {{.on_failure = TL_ON_FAILURE_RETRY}, "on_failure", "retry"},
+        {{.on_failure = TL_ON_FAILURE_BLOCK_KEY, .ordering = TL_ORDERING_NONE},
+         "on_failure",
+         "block_key"},
+        {{.on_failure = TL_ON_FAILURE_STOP}, "on_failure", "stop"},
+        {{0}, "slots", "1"},
+        {{.slots = 8}, "slots", "8"},
+        {{0}, "mode", "async"},
+        {{.mode = TL_MODE_SYNC}, "mode", "sync"},
+        {{0}, "max_in_flight", NULL},
+        {{.max_in_flight = 17}, "max_in_flight", "17"},
+        {{0}, "rate_limit", NULL},
+        {{.rate_limit = 2.5}, "rate_limit", "2.5"},
+        {{0}, "timeout", NULL},
+        {{.timeout_us = 1500000}, "timeout", "00:00:01.5"},
+        {{0}, "track", "none"},
+        {{.track_all = true}, "track", "all"},
+        {{0}, "target_options", "{}"},
+        {{.target_options = "{\"a\": [1]}"}, "target_options", "{\"a\": [1]}"},
+        {{.priority = 2}, "priority", "2"},
+        {{.tenant_id = "t"}, "tenant_id", "t"},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tl_subscribe_options options = cases[i].options;
+        char sql[200];
+        PGresult *res;
+
+        options.size = sizeof options;
+        assert_status(f->c, tl_subscribe(f->c, "o", "a", &options), TL_OK);
+        snprintf(sql, sizeof sql, "SELECT %s FROM trunkline.subscriptions", cases[i].column);
+        res = test_db_query(f->db, sql);
+        if (PQgetisnull(res, 0, 0) != (cases[i].value == NULL) ||
+            strcmp(PQgetvalue(res, 0, 0), cases[i].value ? cases[i].value : "") != 0)
+            fail_msg("case %zu: %s is %s", i, cases[i].column, PQgetvalue(res, 0, 0));
+        PQclear(res);
+        if (options.slots > 1)
+            assert_int_equal(query_number(f->db, "SELECT count(*) FROM trunkline.cursors"), 8);
+        assert_status(f->c, tl_unsubscribe(f->c, "o"), TL_OK);
+    }
+}
+
 static void bad_subscriptions_are_named(void **state)
 {
     struct fixture *f = *state;
     char long_name[300];
+    static const uint64_t pauses[101] = {UINT64_MAX};
     const struct {
         const char *name, *pattern;
         tl_subscribe_options options;
@@ -76,6 +150,36 @@ static void bad_subscriptions_are_named(void **state)
         {"x", "a", {.target = "gopher://x"}, TL_E_INVALID, "target"},
         {"x", "a", {.topic = "nope"}, TL_E_NOTFOUND, "nope"},
         {"x", "a", {.tenant_id = ""}, TL_E_INVALID, "tenant_id"},
+        {"x", "a", {.backoff = (tl_backoff)9}, TL_E_INVALID, "backoff"},
+        {"x", "a", {.backoff = TL_BACKOFF_SCHEDULE}, TL_E_INVALID, "retry_schedule goes with"},
+        {"x", "a", {.retry_schedule_count = 1}, TL_E_INVALID, "retry_schedule is not 1 to 100"},
+        {"x", "a", {.retry_schedule = pauses}, TL_E_INVALID, "retry_schedule is not 1 to 100"},
+        {"x",
+         "a",
+         {.retry_schedule = pauses, .retry_schedule_count = 101},
+         TL_E_INVALID,
+         "retry_schedule is not 1 to 100"},
+        {"x",
+         "a",
+         {.retry_schedule = pauses, .retry_schedule_count = 1},
+         TL_E_INVALID,
+         "pauses of 0 to 1 year"},
+        {"x", "a", {.on_failure = (tl_on_failure)4}, TL_E_INVALID, "on_failure"},
+        {"x", "a", {.slots = 257}, TL_E_INVALID, "slots is not 1 to 256"},
+        {"x", "a", {.slots = UINT32_MAX}, TL_E_INVALID, "slots is too large"},
+        {"x", "a", {.slots = 2, .ordering = TL_ORDERING_TOTAL}, TL_E_INVALID, "slots above 1"},
+        {"x", "a", {.mode = (tl_mode)2}, TL_E_INVALID, "mode"},
+        {"x", "a", {.max_in_flight = UINT32_MAX}, TL_E_INVALID, "max_in_flight is too large"},
+        {"x", "a", {.max_in_flight = 1000001}, TL_E_INVALID, "max_in_flight is not"},
+        {"x", "a", {.rate_limit = -1}, TL_E_INVALID, "rate_limit"},
+        {"x", "a", {.timeout_us = 1}, TL_E_INVALID, "timeout is not 1 ms"},
+        {"x", "a", {.target_options = "[]"}, TL_E_INVALID, "target_options is not a JSON object"},
+        {"x", "a", {.target_options = "{\"secret"}, TL_E_INVALID, "target_options is not valid"},
+        {"x",
+         "a",
+         {.target_options = "{\"secret", .filter = "{}"},
+         TL_E_INVALID,
+         "filter or target_options"},
     };
 
     memset(long_name, 'a', sizeof long_name);
@@ -227,6 +331,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test_with_client(the_same_call_twice_is_one_subscription),
+        test_with_client(every_option_has_its_effect),
         test_with_client(bad_subscriptions_are_named),
         test_with_client(subscriptions_start_where_told),
         test_with_client(claim_and_settle),

@@ -31,7 +31,8 @@ static void prefixes_apply_to_direct_and_included_handlers(void **state)
 {
     tl_router *root, *billing, *invoice;
     const struct tl__router_entry *e;
-    char filter[] = "{}";
+    char filter[] = "{}", target_options[] = "{}";
+    uint64_t pauses[] = {7, 8};
     int app;
 
     (void)state;
@@ -44,9 +45,13 @@ static void prefixes_apply_to_direct_and_included_handlers(void **state)
                      TL_ROUTE_OPTIONS(.name = "mail", .transactional = true,
                                       .subscribe = {.size = sizeof(tl_subscribe_options),
                                                     .priority = 8,
-                                                    .filter = filter})),
+                                                    .filter = filter,
+                                                    .target_options = target_options,
+                                                    .retry_schedule = pauses,
+                                                    .retry_schedule_count = 2})),
         TL_OK);
-    filter[0] = '!'; /* what was given is copied */
+    filter[0] = target_options[0] = '!'; /* what was given is copied */
+    pauses[0] = pauses[1] = 0;
     assert_int_equal(tl_router_on(invoice, "**", handler, NULL, NULL), TL_OK);
     assert_int_equal(tl_router_include(billing, invoice, "invoice"), TL_OK);
     assert_int_equal(tl_router_include(root, billing, NULL), TL_OK);
@@ -62,6 +67,10 @@ static void prefixes_apply_to_direct_and_included_handlers(void **state)
     assert_ptr_equal(e->userdata, &app);
     assert_int_equal(e->subscribe.priority, 8);
     assert_string_equal(e->subscribe.filter, "{}");
+    assert_string_equal(e->subscribe.target_options, "{}");
+    assert_int_equal(e->subscribe.retry_schedule_count, 2);
+    assert_int_equal(e->subscribe.retry_schedule[0], 7);
+    assert_int_equal(e->subscribe.retry_schedule[1], 8);
     e = e->next;
     expect(e, "shop.billing.invoice.**", "shop.billing.invoice.**");
     assert_null(e->next);
