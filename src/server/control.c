@@ -162,6 +162,8 @@ static void look(struct tl__control *c)
         " (extract(epoch FROM s.retry_delay) * 1000000)::bigint,"
         " (extract(epoch FROM s.retry_cap) * 1000000)::bigint"
         " FROM @schema@.subscriptions s WHERE s.active AND s.target IS NOT NULL"
+        /* those run in the publisher's transaction */
+        " AND NOT (s.mode = 'sync' AND s.target LIKE 'sql:%')"
         " ORDER BY s.priority DESC, s.name");
     if (!r)
         return;

@@ -34,7 +34,8 @@ returns($s, "SELECT p.proname FROM $proc
     join("\n", @inlined), 'every function pins search_path, but for those that are inlined');
 returns($s, "SELECT p.proname FROM $proc WHERE p.prosqlbody IS NULL AND p.proname = ANY ('{" . join(',', @inlined) . "}') ORDER BY 1",
     '', 'the inlined ones are parsed when made');
-returns($s, "SELECT p.proname FROM $proc WHERE p.prosecdef", '', 'no function runs with the rights of its owner');
+# Each has a note in docs/decisions and a test of what a low role can do with it.
+returns($s, "SELECT p.proname FROM $proc WHERE p.prosecdef ORDER BY 1", 'run_sync', 'only these functions run with the rights of their owner');
 
 returns($s, "SELECT p.proname FROM $proc, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0",
     '', 'PUBLIC may call nothing');

@@ -13,6 +13,8 @@ SELECT trunkline.create_topic('own', rotation => 'hour', retention => '2 days', 
 SELECT trunkline.set_topic('own', 'hour', '2 days', 8192, '1 day');
 SELECT trunkline.create_topic('fast', 'unlogged');
 SELECT trunkline.subscribe('app/own', 'e.*', 'own', filter_path => '$ > 0', ordering => 'key');
+CREATE FUNCTION public.f(e jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
+SELECT trunkline.subscribe('app/sync', '*', 'fast', target => 'sql:public.f', mode => 'sync');
 SELECT trunkline.publish('e.' || i, to_jsonb(i), 'own') FROM generate_series(1, 6) i;
 SELECT trunkline.publish('once', '1', event_id => '00000000-0000-4000-8000-000000000001');
 SELECT setval('trunkline.position_own', 1::bigint << 30);
@@ -37,7 +39,7 @@ for my $query (
     'SELECT * FROM trunkline.subscriptions', 'SELECT * FROM trunkline.cursors', 'SELECT * FROM trunkline.leases', 'SELECT * FROM trunkline.retries', 'SELECT * FROM trunkline.dedup',
     "SELECT relname, relpersistence, relkind FROM pg_class WHERE relnamespace = 'trunkline'::regnamespace ORDER BY 1",
     "SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'trunkline'::regnamespace ORDER BY conrelid::regclass::text, 2",
-    "SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text",
+    "SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text, tgname",
     "SELECT p.oid::regprocedure, md5(pg_get_functiondef(p.oid)), proacl FROM pg_proc p WHERE pronamespace = 'trunkline'::regnamespace ORDER BY p.oid::regprocedure::text",
 ) {
     is($new->do($query), $old->do($query), substr($query, 0, 60));
