@@ -36,7 +36,6 @@ BEGIN
         SELECT s, t.name AS topic, u.room, h
           FROM unnest(claim_many.subscriptions, claim_many.capacity) WITH ORDINALITY u(subscription_id, room, place)
           JOIN @extschema@.subscriptions s ON s.subscription_id = u.subscription_id AND s.active
-               AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')
           JOIN @extschema@.topics t ON t.topic_id = s.topic_id
           JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id AND c.slot = 0
           JOIN LATERAL (SELECT horizons[array_position(numbers, s.topic_id)] AS h OFFSET 0) now ON h IS NOT NULL
@@ -66,9 +65,9 @@ BEGIN
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
             RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.upto - taken.after,
-                    '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at, NULL::bigint', 'ORDER BY e."position"')
+                    '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint', 'ORDER BY e."position"')
                 USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
-                    s.subscription_id, taken.token, taken.attempt;
+                    s.subscription_id, taken.token, taken.attempt, taken.slot;
         END IF;
         IF taken.events IS NULL THEN
             GET DIAGNOSTICS found_events = ROW_COUNT;
@@ -78,4 +77,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text) IS
-    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; a row with a subscription and no token says that only a part of what is readable was looked at and none of it matched: claim again. members: NULL. READ COMMITTED only (TL005).';
+    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; a row with a subscription and no token says that only a part of what is readable was looked at and none of it matched: claim again. members: slot of the lease. READ COMMITTED only (TL005).';
