@@ -30,7 +30,7 @@ BEGIN
     END IF;
     SELECT t.name INTO topic FROM @extschema@.topics t WHERE t.topic_id = s.topic_id;
     h := @extschema@.horizon(topic);
-    IF NOT s.active THEN
+    IF NOT s.active OR s.mode = 'sync' AND s.target LIKE 'sql:%' THEN
         RETURN;
     END IF;
     taken := @extschema@.take_lease(s, topic, slot, max_events, lease, h, current_setting('application_name'));

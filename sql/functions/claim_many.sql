@@ -36,6 +36,7 @@ BEGIN
         SELECT s, t.name AS topic, u.room, h
           FROM unnest(claim_many.subscriptions, claim_many.capacity) WITH ORDINALITY u(subscription_id, room, place)
           JOIN @extschema@.subscriptions s ON s.subscription_id = u.subscription_id AND s.active
+               AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')
           JOIN @extschema@.topics t ON t.topic_id = s.topic_id
           JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id AND c.slot = 0
           JOIN LATERAL (SELECT horizons[array_position(numbers, s.topic_id)] AS h OFFSET 0) now ON h IS NOT NULL

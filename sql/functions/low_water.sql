@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION @extschema@.low_water(of_topic integer, OUT low bigin
                    (SELECT min(l.after) FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id AND l.events > 0),
                    (SELECT min(r."position") - 1 FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id)) AS low
           FROM @extschema@.subscriptions s JOIN @extschema@.cursors c USING (subscription_id)
-         WHERE s.topic_id = of_topic
+         WHERE s.topic_id = of_topic AND NOT coalesce(s.mode = 'sync' AND s.target LIKE 'sql:%', false)
          GROUP BY s.subscription_id) q
      ORDER BY q.low, q.name LIMIT 1
 $$;

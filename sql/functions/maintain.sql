@@ -34,6 +34,11 @@ BEGIN
                 RETURN QUERY SELECT 'failed', step.name, SQLSTATE || ': ' || SQLERRM;
         END;
     END LOOP;
+    BEGIN
+        RETURN QUERY SELECT m.action, 'inbox', m.detail FROM @extschema@.maintain_inbox() m;
+    EXCEPTION WHEN data_exception OR SQLSTATE 'TL005' THEN
+        RETURN QUERY SELECT 'failed', 'inbox', SQLSTATE || ': ' || SQLERRM;
+    END;
 END $$;
 COMMENT ON FUNCTION @extschema@.maintain() IS
-    'Make leaves ahead, rotate, forget old dedup ids, notice emptied unlogged topics, drop leaves past retention (one a call). Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';
+    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, notice emptied unlogged topics, drop leaves past retention (one a call). Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';

@@ -45,6 +45,13 @@ BEGIN
         END IF;
     END LOOP;
 
+    IF EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = ('@extschema@.' || quote_ident('topic_' || t.name))::regclass AND g.tgname = 'sync')
+       AND NOT EXISTS (SELECT FROM @extschema@.subscriptions s
+                        WHERE s.topic_id = t.topic_id AND s.active AND s.mode = 'sync' AND s.target LIKE 'sql:%')
+    THEN
+        RETURN QUERY SELECT @extschema@.sync_topic(t.topic_id), 'trigger of sync subscriptions that are gone';
+    END IF;
+
     IF t.dedup_window IS NOT NULL THEN
         DELETE FROM @extschema@.dedup d WHERE d.topic_id = t.topic_id AND d.id IN (
             SELECT x.id FROM @extschema@.dedup x

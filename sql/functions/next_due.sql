@@ -14,7 +14,8 @@ BEGIN
       FROM @extschema@.subscriptions s
       JOIN LATERAL (SELECT min(l.until) AS until FROM @extschema@.leases l
                      WHERE l.subscription_id = s.subscription_id AND l.held) h ON true
-     WHERE s.subscription_id = ANY (subscriptions) AND s.active) q);
+     WHERE s.subscription_id = ANY (subscriptions) AND s.active
+       AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')) q);
 END $$;
 COMMENT ON FUNCTION @extschema@.next_due(bigint[]) IS
     'Microseconds until the next retry or lease expiry of these subscriptions; 0: now, NULL: none.';

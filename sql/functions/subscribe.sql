@@ -16,6 +16,7 @@ DECLARE
     old          @extschema@.subscriptions;
     new_id       bigint;
     first_cursor bigint;
+    is_inline    boolean := coalesce(subscribe.mode = 'sync' AND subscribe.target LIKE 'sql:%', false);
 BEGIN
     -- what is not said follows from the target and the order
     new.ordering := subscribe.ordering;
@@ -77,6 +78,10 @@ BEGIN
     SELECT s.* INTO old FROM @extschema@.subscriptions s WHERE s.name = subscribe.name FOR UPDATE;
     IF NOT FOUND THEN
         first_cursor := @extschema@.start_cursor(subscribe.topic, subscribe.start_at);
+        IF is_inline AND subscribe.start_at <> 'end' THEN
+            PERFORM @extschema@.fail('TL005', 'start_at is not end: a function in the publisher''s transaction gets what is published from now on',
+                '{"field": "start_at"}');
+        END IF;
         INSERT INTO @extschema@.subscriptions AS s (name, topic_id, pattern, tenant_id, filter, filter_path, target, priority,
                 ordering, max_attempts, retry_delay, retry_cap, backoff, retry_schedule, on_failure, slots, mode, max_in_flight,
                 rate_limit, timeout, track, target_options)
@@ -86,6 +91,9 @@ BEGIN
                 new.max_in_flight, new.rate_limit, new.timeout, new.track, new.target_options)
             ON CONFLICT (name) DO NOTHING RETURNING s.subscription_id INTO new_id;
         IF FOUND THEN
+            IF is_inline THEN -- publishers wait, so this is where it begins
+                first_cursor := @extschema@.horizon(subscribe.topic);
+            END IF;
             INSERT INTO @extschema@.cursors (subscription_id, slot, cursor)
                 SELECT new_id, n, first_cursor FROM generate_series(0, new.slots - 1) n;
             RETURN new_id;
@@ -115,4 +123,4 @@ BEGIN
     RETURN old.subscription_id;
 END $$;
 COMMENT ON FUNCTION @extschema@.subscribe(text, text, text, text, jsonb, jsonpath, text, integer, text, text, integer, interval, interval, text, interval[], text, integer, text, integer, double precision, interval, text, jsonb) IS
-    'Create or change a durable subscription; the same call twice is one subscription. name: module/handler. pattern: event types. tenant_id, filter (data @> filter), filter_path (data @@ predicate): further conditions, NULL none. target: http(s)://..., sql:schema.function (takes jsonb), exec:command; NULL: pulled by claim() or a worker. priority: 1 to 10, higher first. ordering: key, none, total. start_at: end, beginning, a position (events after it) or a time; for a new subscription only. max_attempts: in total, 1 to 1000 (10; with a schedule one more than it has pauses). backoff: exponential (retry_delay, 1 s, to retry_cap, 1 h, with decorrelated jitter), fixed (retry_delay) or schedule (retry_schedule, 1 to 100 pauses); a web hook without any of these has 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. on_failure: retry, block_key (default where there is an order), stop. slots: shares of the keys claimed side by side, 1 to 256; of an existing subscription changed by set_slots() only. mode: async or sync. max_in_flight, rate_limit (events a second), timeout (of an attempt at a target): NULL no limit of its own. track: all keeps a row of deliveries for each event. target_options: see the guide of the target. Returns its number. TL005 names the field, TL002 unknown topic.';
+    'Create or change a durable subscription; the same call twice is one subscription. name: module/handler. pattern: event types. tenant_id, filter (data @> filter), filter_path (data @@ predicate): further conditions, NULL none. target: http(s)://..., sql:schema.function (takes jsonb), exec:command; NULL: pulled by claim() or a worker. priority: 1 to 10, higher first. ordering: key, none, total. start_at: end, beginning, a position (events after it) or a time; for a new subscription only. max_attempts: in total, 1 to 1000 (10; with a schedule one more than it has pauses). backoff: exponential (retry_delay, 1 s, to retry_cap, 1 h, with decorrelated jitter), fixed (retry_delay) or schedule (retry_schedule, 1 to 100 pauses); a web hook without any of these has 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. on_failure: retry, block_key (default where there is an order), stop. slots: shares of the keys claimed side by side, 1 to 256; of an existing subscription changed by set_slots() only. mode: async; or sync: a sql: target is called in every publisher''s transaction with the rights of the owner of the schema, and what it raises refuses the event (TL008; only the owner may subscribe so, start_at is end); for other targets publish_and_wait() waits. max_in_flight, rate_limit (events a second), timeout (of an attempt at a target): NULL no limit of its own. track: all keeps a row of deliveries for each event. target_options: see the guide of the target. Returns its number. TL005 names the field, TL002 unknown topic.';

@@ -2,7 +2,8 @@
 CREATE OR REPLACE VIEW @extschema@.subscription_status AS
 SELECT s.subscription_id, s.name, t.name AS topic, s.pattern, s.tenant_id, s.filter, s.filter_path::text AS filter_path,
        s.target, s.priority, s.ordering, s.active, s.max_attempts, s.retry_delay, s.retry_cap, c.cursor,
-       greatest(pg_sequence_last_value(('@extschema@.position_' || t.name)::regclass) - c.cursor, 0) AS behind,
+       CASE WHEN s.mode = 'sync' AND s.target LIKE 'sql:%' THEN 0 -- runs when an event is published
+            ELSE greatest(pg_sequence_last_value(('@extschema@.position_' || t.name)::regclass) - c.cursor, 0) END AS behind,
        (SELECT coalesce(sum(l.events + l.retries), 0)::bigint FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id) AS leased,
        (SELECT count(*) FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.token IS NULL) AS retrying,
        (SELECT count(*) FROM @extschema@.dead_letters d WHERE d.subscription_id = s.subscription_id) AS dead,
