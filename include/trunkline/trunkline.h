@@ -436,6 +436,11 @@ TL_API const char *tl_delivery_id(const tl_delivery *d);
 TL_API void tl_delivery_set_error(tl_delivery *d, const char *message);
 /** Earliest next attempt, for TL_RETRY; 0: the subscription's policy. */
 TL_API void tl_delivery_set_retry_after(tl_delivery *d, uint64_t delay_us);
+/** What the other side asked for (Retry-After), for TL_RETRY; 0: nothing. The subscription's policy
+ * bounds it: not sooner than its own pause, not later than twice that. */
+TL_API void tl_delivery_set_retry_wish(tl_delivery *d, uint64_t delay_us);
+/** Never sooner than this, whatever the policy says, for TL_RETRY; 0: no such bound. */
+TL_API void tl_delivery_set_retry_floor(tl_delivery *d, uint64_t delay_us);
 /** Finish a delivery whose handler returned TL_PENDING; on the worker's thread. */
 TL_API void tl_delivery_complete(tl_delivery *d, tl_verdict verdict);
 /** The handler's transaction, NULL unless its route is transactional. */
@@ -549,6 +554,61 @@ typedef struct tl_worker_stats {
     bool is_listening; /* notifications arrive; false: polling only */
 } tl_worker_stats;
 TL_API void tl_worker_get_stats(const tl_worker *w, tl_worker_stats *ret);
+
+/* -------------------------------------------------------------------------------- webhooks -- */
+
+/*
+ * Signatures of webhooks as the Standard Webhooks specification has them. A key is text:
+ *   whsec_<base64>  a shared secret of 24 to 64 bytes: HMAC-SHA256, "v1"
+ *   whsk_<base64>   an Ed25519 key, seed (32 bytes) or seed and public key (64): signs, "v1a"
+ *   whpk_<base64>   its public key: verifies only
+ * What is signed is "<webhook-id>.<webhook-timestamp>.<body>", the body byte for byte as it was sent.
+ */
+typedef enum tl_webhook_scheme { TL_WEBHOOK_V1 = 0, TL_WEBHOOK_V1A = 1 } tl_webhook_scheme;
+
+/**
+ * Make a key from strong random numbers.
+ * @param ret_secret  whsec_ of 32 bytes, or whsk_; free with tl_free.
+ * @param ret_public  whpk_ of a whsk_; free with tl_free. May be NULL with TL_WEBHOOK_V1, which
+ *                    gives NULL.
+ */
+TL_API TL_MUSTCHECK tl_status tl_webhook_key_new(tl_webhook_scheme scheme, char **ret_secret,
+                                                 char **ret_public);
+/**
+ * The value of webhook-signature: one signature for each secret, divided by spaces.
+ * @param secrets  n keys, whsec_ or whsk_; several while one is replaced by another.
+ * @param id       value of webhook-id, 1 to 255 bytes without white space.
+ * @param ret_signature  free with tl_free.
+ * @return TL_OK; TL_E_INVALID (malformed key or id); TL_E_NOMEM.
+ */
+TL_API TL_MUSTCHECK tl_status tl_webhook_sign(const char *const *secrets, size_t n, const char *id,
+                                              int64_t timestamp_s, const void *body, size_t len,
+                                              char **ret_signature);
+
+typedef struct tl_webhook_verify_options {
+    size_t size;
+    uint64_t tolerance_us; /* how far the timestamp may be from now, either way; 0: 5 min */
+    int64_t now_us;        /* 0: the clock */
+    bool any_time;         /* do not look at the timestamp, for stored requests */
+} tl_webhook_verify_options;
+#define TL_WEBHOOK_VERIFY_OPTIONS(...)                                                             \
+    (&(tl_webhook_verify_options){.size = sizeof(tl_webhook_verify_options), __VA_ARGS__})
+
+/**
+ * Is a request from who has the key? Good when one signature fits one key; the time taken does not
+ * depend on how far a wrong one fits. Refuse what is not TL_OK, and keep webhook-id to see repeats.
+ * @param keys       n keys of any kind.
+ * @param id, timestamp, signature  values of webhook-id, webhook-timestamp, webhook-signature; NULL:
+ *                   the header is missing.
+ * @param ret_why    may be NULL; else static text on failure, NULL on success.
+ * @return TL_OK; TL_E_DENIED (not genuine, or too old or new); TL_E_INVALID (malformed key);
+ *         TL_E_NOMEM.
+ */
+TL_API TL_MUSTCHECK tl_status tl_webhook_verify(const char *const *keys, size_t n, const char *id,
+                                                const char *timestamp, const char *signature,
+                                                const void *body, size_t len,
+                                                const tl_webhook_verify_options *opts,
+                                                const char **ret_why);
 
 /* --------------------------------------------------------------------------------- migrate -- */
 

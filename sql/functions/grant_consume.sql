@@ -20,6 +20,16 @@ BEGIN
         @extschema@.type_problem, @extschema@.lock_class, @extschema@.channel, @extschema@.bell_arm,
         @extschema@.bell_disarm, @extschema@.sentinel_try, @extschema@.sentinel_release, @extschema@.listener_join,
         @extschema@.listener_leave, @extschema@.wake_listeners TO %I', grantee);
+    -- webhooks: keys may be added and ended, never read
+    EXECUTE format('GRANT SELECT (secret_id, subscription_id, scheme, public_key, created_by, created_at, expires_at),
+        INSERT (subscription_id, scheme, secret, public_key), UPDATE (expires_at), DELETE ON @extschema@.webhook_secrets TO %I', grantee);
+    EXECUTE format('GRANT SELECT ON @extschema@.endpoints, @extschema@.delivery_attempts, @extschema@.webhook_status,
+        @extschema@.webhook_secret_status, @extschema@.webhook_attempts TO %I', grantee);
+    EXECUTE format('GRANT SELECT, INSERT (subscription_id, event) ON @extschema@.resends TO %I', grantee);
+    EXECUTE format('GRANT UPDATE ON @extschema@.dead_letters TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.check_target_options, @extschema@.headers_problem, @extschema@.interval_of,
+        @extschema@.webhook_subscription, @extschema@.webhook_secret_add, @extschema@.webhook_secret_revoke, @extschema@.find_event,
+        @extschema@.webhook_resend, @extschema@.webhook_recover TO %I', grantee);
 END $$;
 COMMENT ON FUNCTION @extschema@.grant_consume(text, text) IS
     'Let a role read a topic, subscribe to it, and claim and settle events. Needs the owner of the schema.';

@@ -39,6 +39,11 @@ BEGIN
     EXCEPTION WHEN data_exception OR SQLSTATE 'TL005' THEN
         RETURN QUERY SELECT 'failed', 'inbox', SQLSTATE || ': ' || SQLERRM;
     END;
+    BEGIN
+        RETURN QUERY SELECT m.action, 'webhooks', m.detail FROM @extschema@.maintain_webhooks() m;
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+        RETURN QUERY SELECT 'skipped', 'webhooks', SQLERRM;
+    END;
 END $$;
 COMMENT ON FUNCTION @extschema@.maintain() IS
-    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, notice emptied unlogged topics, drop leaves past retention (one a call). Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';
+    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, notice emptied unlogged topics, drop leaves past retention (one a call), forget old attempts and expired keys of webhooks. Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';

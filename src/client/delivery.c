@@ -83,6 +83,16 @@ void tl_delivery_set_retry_after(tl_delivery *d, uint64_t delay_us)
     d->retry_after_us = delay_us > INT64_MAX ? INT64_MAX : delay_us;
 }
 
+void tl_delivery_set_retry_wish(tl_delivery *d, uint64_t delay_us)
+{
+    d->retry_wish_us = delay_us > INT64_MAX ? INT64_MAX : delay_us;
+}
+
+void tl_delivery_set_retry_floor(tl_delivery *d, uint64_t delay_us)
+{
+    d->retry_floor_us = delay_us > INT64_MAX ? INT64_MAX : delay_us;
+}
+
 void tl_delivery_complete(tl_delivery *d, tl_verdict verdict)
 {
     struct tl_worker *w = d->lease->route->worker;

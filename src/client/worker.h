@@ -26,7 +26,7 @@ struct tl_delivery {
     bool is_complete; /* tl_delivery_complete was called */
     struct tl_delivery *next_complete;
     char *error; /* owned */
-    uint64_t retry_after_us;
+    uint64_t retry_after_us, retry_wish_us, retry_floor_us;
     struct tl_event event;
     char id[TL_UUID_TEXT_SIZE + 24]; /* "" until asked for */
 };

@@ -130,7 +130,7 @@ static void start(struct tl_worker *w, struct tl__lease *l, uint32_t i)
     d->attempt = (uint32_t)tl__cell_i64(l->claimed->res, row, COL_ATTEMPT);
     d->is_pending = d->is_complete = false;
     d->verdict = TL_PENDING;
-    d->retry_after_us = 0;
+    d->retry_after_us = d->retry_wish_us = d->retry_floor_us = 0;
     d->id[0] = '\0';
     tl__event_from_row(l->claimed->res, row, COL_EVENT, &d->event);
     r->unstarted--;

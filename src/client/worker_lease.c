@@ -280,6 +280,10 @@ void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf
         }
         if (d->verdict == TL_RETRY && d->retry_after_us > 0)
             tl__buf_addf(out, ",\"retry_after_us\":%" PRIu64, d->retry_after_us);
+        if (d->verdict == TL_RETRY && d->retry_wish_us > 0)
+            tl__buf_addf(out, ",\"wish_us\":%" PRIu64, d->retry_wish_us);
+        if (d->verdict == TL_RETRY && d->retry_floor_us > 0)
+            tl__buf_addf(out, ",\"floor_us\":%" PRIu64, d->retry_floor_us);
         tl__buf_add_char(out, '}');
     }
     if (out->len > 0)

@@ -1,0 +1,20 @@
+CREATE OR REPLACE FUNCTION @extschema@.maintain_webhooks() RETURNS TABLE (action text, detail text) LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    n bigint;
+BEGIN
+    DELETE FROM @extschema@.webhook_secrets w WHERE w.expires_at < clock_timestamp();
+    GET DIAGNOSTICS n = ROW_COUNT;
+    IF n > 0 THEN
+        RETURN QUERY SELECT 'forgot', format('%s secrets past their grace', n);
+    END IF;
+    DELETE FROM @extschema@.delivery_attempts a WHERE a.attempt_id IN (
+        SELECT x.attempt_id FROM @extschema@.delivery_attempts x WHERE x.started_at < clock_timestamp() - interval '30 days'
+         ORDER BY x.started_at LIMIT 50000);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    IF n > 0 THEN
+        RETURN QUERY SELECT 'forgot', format('%s delivery attempts', n);
+    END IF;
+END $$;
+COMMENT ON FUNCTION @extschema@.maintain_webhooks() IS
+    'Internal: forget keys past their grace and attempts older than 30 days, at most 50000 a call.';

@@ -1,0 +1,335 @@
+#!/usr/bin/perl
+# SUB-11: what the database keeps of webhooks: options, keys, endpoints with breaker and end, the log of
+# attempts, resend and recover; and who may see what.
+use strict;
+use warnings;
+use lib 'tests/sql';
+use SqlTest;
+use Test::More;
+
+my $s = session();
+my $url = 'https://hooks.example/x';
+my %id;
+
+sub hook {
+    my ($name, $options, $more) = @_;
+    $options //= '{}';
+    $id{$name} = $s->do("SELECT trunkline.subscribe('$name', 'a.*', target => '$url', target_options => '$options'" . ($more // '') . ')');
+    return $id{$name};
+}
+
+subtest 'SUB-11 options of a webhook' => sub {
+    hook('o', '{"headers": {"Authorization": "Bearer x", "X-A": "b"}, "format": "cloudevents-binary", "concurrency": 3, "log": "failures", "events": false, "breaker_failures": 0, "breaker_pause": "5ms", "breaker_cap": "7 days", "disable_after": "never"}');
+    pass('all of them');
+    for my $c (
+        ['{"headers": []}', 'headers', 'is not an object of names and texts'],
+        ['{"headers": {"a b": "c"}}', 'headers', 'has a name that is no token of at most 128 characters'],
+        ['{"headers": {"": "c"}}', 'headers', 'has a name that is no token of at most 128 characters'],
+        ['{"headers": {"a:": "c"}}', 'headers', 'has a name that is no token of at most 128 characters'],
+        [q({"headers": {"x\nwebhook-id": "c"}}), 'headers', 'has a name that is no token of at most 128 characters'],
+        [q({"headers": {"x": "a\r\nwebhook-id: 1"}}), 'headers', 'has x with a control character'],
+        [q({"headers": {"x": "a\nb"}}), 'headers', 'has x with a control character'],
+        ['{"headers": {"x": 1}}', 'headers', 'has x, which is no text'],
+        ['{"headers": {"x": ""}}', 'headers', 'has x of not 1 to 4096 bytes'],
+        ['{"headers": {"x": "' . 'y' x 4097 . '"}}', 'headers', 'has x of not 1 to 4096 bytes'],
+        ['{"headers": {' . join(',', map { qq("h$_": "v") } 1 .. 51) . '}}', 'headers', 'has more than 50 headers'],
+        (map { [qq({"headers": {"$_": "v"}}), 'headers', 'has ' . lower($_) . ', which is reserved'] }
+            qw(Webhook-Id webhook-signature Host Content-Type content-length Transfer-Encoding connection Expect User-Agent ce-id Proxy-Authorization)),
+        ['{"format": "xml"}', 'format', 'is not plain, cloudevents or cloudevents-binary'],
+        ['{"log": true}', 'log', 'is not all, failures or none'],
+        ['{"events": "no"}', 'events', 'is not true or false'],
+        (map { [qq({"concurrency": $_}), 'concurrency', 'is not 1 to 1000'] } 0, 1001, 1.5, -1, '"4"', 'null'),
+        (map { [qq({"breaker_failures": $_}), 'breaker_failures', 'is not 0 to 999999'] } -1, '1000000', '"3"'),
+        (map { [qq({"breaker_pause": $_}), 'breaker_pause', 'is not a time of 1 ms to 7 days'] } 5, '"soon"', '"0 s"', '"8 days"'),
+        ['{"breaker_cap": "8 days"}', 'breaker_cap', 'is not a time of 1 ms to 7 days'],
+        (map { [qq({"disable_after": $_}), 'disable_after', 'is not never or a time of 0 to 1 year'] } 0, '"-1 s"', '"2 years"'),
+        ['{"colour": "red"}', 'colour', 'is no option of this target'],
+    ) {
+        my ($options, $option, $problem) = @$c;
+        my $e = $s->error("SELECT trunkline.subscribe('bad', '*', target => '$url', target_options => '$options')");
+        is("$e->{state} $e->{message}", "TL005 target_options.$option $problem", substr($options, 0, 60));
+    }
+    refuses($s, qq(SELECT trunkline.subscribe('bad', '*', target => 'exec:true', target_options => '{"format": "plain"}')), 'TL005', {field => 'target_options', option => 'format'}, 'exec: has others');
+    $s->do(qq(SELECT trunkline.subscribe('exec', 'x.*', target => 'exec:true', target_options => '{"concurrency": 2}')));
+    refuses($s, qq(SELECT trunkline.subscribe('bad', '*', target_options => '{"concurrency": 2}')), 'TL005', {option => 'concurrency'}, 'and no target none');
+    is($s->do("SELECT to_jsonb(l) - 'subscription_id' FROM trunkline.webhook_list('d') l WHERE subscription_id = $id{o}"),
+        '{"log": "failures", "format": "cloudevents-binary", "headers": "Authorization: Bearer x\nX-A: b", "open_us": null, "secrets": null, "failures": 0, "is_probe": false, "concurrency": 3, "breaker_failures": 0, "breaker_pause_us": 5000}',
+        'as a daemon gets them');
+};
+sub lower { return lc $_[0] }
+
+subtest 'SUB-11 keys' => sub {
+    hook('k');
+    my $first = $s->do("SELECT trunkline.webhook_secret_add('k')");
+    like($first, qr{^whsec_[A-Za-z0-9+/]{43}=$}, 'made by the server: 32 bytes');
+    refuses($s, "SELECT trunkline.webhook_secret_add('k')", 'TL001', {field => 'name'}, 'a second one only as a replacement');
+    my $second = $s->do("SELECT trunkline.webhook_secret_add('k', grace => '1 h')");
+    isnt($second, $first, 'another one');
+    is($s->do("SELECT secrets FROM trunkline.webhook_list('d') WHERE subscription_id = $id{k}"), "$second $first", 'both sign, the new one first');
+    is($s->do("SELECT string_agg(state, ',' ORDER BY secret_id) FROM trunkline.webhook_secret_status WHERE subscription = 'k'"), 'replaced,current', 'state of each');
+    is($s->do("SELECT expires_at - clock_timestamp() BETWEEN '59 min' AND '1 h' FROM trunkline.webhook_secret_status WHERE state = 'replaced'"), 't', 'the grace asked for');
+    $s->do("UPDATE trunkline.webhook_secrets SET expires_at = clock_timestamp() - interval '1 s' WHERE secret = '$first'");
+    is($s->do("SELECT secrets FROM trunkline.webhook_list('d') WHERE subscription_id = $id{k}"), $second, 'after its grace the old one does not');
+    like($s->do('SELECT action, detail FROM trunkline.maintain_webhooks()'), qr/^forgot\|1 secrets/, 'and is forgotten');
+    my $private = 'whsk_' . 'A' x 86 . '==';
+    my $public = 'whpk_' . 'B' x 43 . '=';
+    refuses($s, "SELECT trunkline.webhook_secret_add('k', 'v1a')", 'TL005', {field => 'secret'}, 'an Ed25519 key is not made here');
+    is($s->do("SELECT trunkline.webhook_secret_add('k', 'v1a', '$private', '$public')"), $private, 'but kept here');
+    is($s->do("SELECT public_key FROM trunkline.webhook_secret_status WHERE scheme = 'v1a'"), $public, 'its public key is shown');
+    is($s->do("SELECT secrets FROM trunkline.webhook_list('d') WHERE subscription_id = $id{k}"), "$private $second", 'beside the other scheme');
+    refuses($s, "SELECT trunkline.webhook_secret_add('k', secret => '$_', grace => '0')", 'TL005', {field => 'secret'}, "not $_")
+        for 'whsec_short', 'hush' . 'A' x 40, $private, 'whsec_' . 'A' x 40 . "\n";
+    refuses($s, "SELECT trunkline.webhook_secret_add('k', '$_')", 'TL005', {field => 'scheme'}, "scheme $_") for 'v2', '';
+    refuses($s, "SELECT trunkline.webhook_secret_add('k', grace => '$_')", 'TL005', {field => 'grace'}, "grace $_") for '-1 s', '31 days';
+    refuses($s, "SELECT trunkline.webhook_secret_add('none')", 'TL002', {field => 'name'}, 'no such subscription');
+    refuses($s, "SELECT trunkline.webhook_secret_add('exec')", 'TL005', {field => 'name'}, 'no webhook');
+    $s->do("SELECT trunkline.webhook_secret_add('k', grace => '1 h')") for 1 .. 8;
+    refuses($s, "SELECT trunkline.webhook_secret_add('k', grace => '1 h')", 'TL007', {limit => 10}, 'at most 10');
+    my $current = $s->do("SELECT secret_id FROM trunkline.webhook_secret_status WHERE state = 'current' AND scheme = 'v1'");
+    is($s->do("SELECT trunkline.webhook_secret_revoke('k', $current)"), 9, 'revoke: so many are left');
+    refuses($s, "SELECT trunkline.webhook_secret_revoke('k', $current)", 'TL002', {field => 'secret_id'}, 'not twice');
+    is($s->do("SELECT count(*) FROM trunkline.webhook_list('d') WHERE subscription_id = $id{k} AND secrets LIKE '%whsec_%'"), 1, 'it is gone at once');
+    is($s->do("SELECT secrets FROM trunkline.webhook_status WHERE name = 'k'"), 9, 'their number is shown');
+};
+
+sub attempt {
+    my ($name, %with) = @_;
+    my $event = $with{event} // '00000000-0000-4000-8000-00000000000' . ($with{n} // 1);
+    my $json = JSON::PP->new->encode({
+        subscription_id => $id{$name} + 0, event_id => $event, event_type => $with{type} // 'a.b', position => $with{n} // 1, attempt => $with{attempt} // 1,
+        url => $url, is_delivered => $with{ok} ? JSON::PP::true : JSON::PP::false, http_status => $with{status} // 500, error => 'HTTP 500',
+        response => 'no', duration_us => 1500, started_us => 1_700_000_000_000_000, $with{resend} ? (resend_id => $with{resend} + 0) : (),
+        $with{rejected} ? (is_rejected => JSON::PP::true) : ()});
+    return $s->do("SELECT trunkline.record_attempts('[$json]')");
+}
+sub endpoint { my ($name, $what) = @_; return $s->do("SELECT $what FROM trunkline.endpoints WHERE subscription_id = $id{$name}") }
+sub listed { my ($name, $what, $who) = @_; return $s->do("SELECT $what FROM trunkline.webhook_list('" . ($who // 'd') . "') WHERE subscription_id = $id{$name}") }
+
+subtest 'SUB-11 the log of attempts' => sub {
+    hook('l');
+    is(attempt('l'), 1, 'one logged');
+    is($s->do("SELECT subscription, event_type, attempt, trigger, url, outcome, http_status, response, error, duration, started_at = to_timestamp(1700000000) FROM trunkline.webhook_attempts WHERE subscription = 'l'"),
+        "l|a.b|1|scheduled|$url|failed|500|no|HTTP 500|00:00:00.0015|t", 'with all there is to know');
+    hook('l', '{"log": "failures"}');
+    is(attempt('l', ok => 1), 0, 'log failures: no success');
+    is(attempt('l'), 1, 'but failures');
+    hook('l', '{"log": "none"}');
+    is(attempt('l'), 0, 'log none: nothing');
+    is(endpoint('l', 'failures'), 2, 'which does not stop the count of failures since the last success');
+    $id{gone} = 999999;
+    is(attempt('gone'), 0, 'a subscription that is gone is left out');
+    $s->do("INSERT INTO trunkline.delivery_attempts (subscription_id, subscription, event_id, event_type, \"position\", attempt, trigger, url, outcome, duration, started_at)
+        SELECT 1, 'old', gen_random_uuid(), 'x', 1, 1, 'scheduled', 'u', 'failed', '1 s', now() - d * interval '1 day' FROM unnest('{29, 31}'::int[]) d");
+    $s->do("DELETE FROM trunkline.delivery_attempts WHERE subscription = 'l'");
+    is($s->do("SELECT object, action, detail FROM trunkline.maintain() WHERE object = 'webhooks'"), 'webhooks|forgot|1 delivery attempts', 'maintain() forgets after 30 days');
+};
+
+subtest 'SUB-11 the breaker' => sub {
+    hook('b', '{"breaker_failures": 3, "breaker_pause": "10 s", "breaker_cap": "25 s"}');
+    attempt('b') for 1 .. 2;
+    is(listed('b', 'failures, open_us'), '2|', 'two of three failures: closed');
+    attempt('b', ok => 1);
+    is(endpoint('b', 'count(*)'), 0, 'a success forgets them');
+    attempt('b') for 1 .. 3;
+    like(listed('b', 'open_us'), qr/^(9|10)\d{6}$/, 'three in a row: open for the pause');
+    my $until = endpoint('b', 'open_until');
+    attempt('b') for 1 .. 4;
+    is(endpoint('b', 'open_until, opened'), "$until|1", 'what was in flight makes it no longer');
+    is(listed('b', 'is_probe'), 'f', 'nobody may try');
+    my $pass = sub { $s->do("UPDATE trunkline.endpoints SET open_until = clock_timestamp() WHERE subscription_id = $id{b}") };
+    $pass->();
+    is(listed('b', 'open_us, is_probe', 'd1'), '0|t', 'after the pause one daemon tries');
+    is(listed('b', 'open_us, is_probe', 'd2'), '0|f', 'and no other');
+    is(listed('b', 'is_probe', 'd1'), 't', 'as long as it asks');
+    $s->do("UPDATE trunkline.endpoints SET probe_until = clock_timestamp()");
+    is(listed('b', 'is_probe', 'd2'), 't', 'when it stopped asking another one');
+    is(listed('b', 'is_probe', 'd1'), 'f', 'instead');
+    attempt('b');
+    like(listed('b', 'open_us'), qr/^(1[89]|2[012])\d{6}$/, 'a failure then: the pause doubles');
+    $pass->();
+    attempt('b');
+    like(listed('b', 'open_us'), qr/^(2[234567])\d{6}$/, 'up to the cap');
+    $pass->();
+    listed('b', '1', 'd1');
+    attempt('b', ok => 1);
+    is(listed('b', 'failures, open_us, is_probe'), '0||f', 'a success closes');
+    hook('b', '{"breaker_failures": 0}');
+    attempt('b') for 1 .. 20;
+    is(listed('b', 'failures, open_us'), '20|', 'breaker_failures 0: never opens');
+    hook('d');
+    attempt('d') for 1 .. 10;
+    like(listed('d', 'open_us'), qr/^(2[789]|3[0123])\d{6}$/, 'by default 10 failures and 30 s');
+    is($s->do("SELECT breaker, failures, last_error FROM trunkline.webhook_status WHERE name = 'd'"), 'open|10|HTTP 500', 'shown');
+};
+
+my $events = sub { my ($type) = @_; return $s->do("SELECT count(*) FROM trunkline.topic_bus WHERE type = 'trunkline.$type'" . ($_[1] ? " AND key = '$_[1]'" : '')) };
+
+subtest 'SUB-11 the end of an endpoint' => sub {
+    hook('e', '{"disable_after": "1 h"}');
+    attempt('e');
+    is($s->do("SELECT active FROM trunkline.subscriptions WHERE name = 'e'"), 't', 'one failure is none');
+    $s->do("UPDATE trunkline.endpoints SET failing_since = failing_since - interval '59 min' WHERE subscription_id = $id{e}");
+    attempt('e');
+    is($s->do("SELECT active FROM trunkline.subscriptions WHERE name = 'e'"), 't', 'nor 59 minutes of them');
+    $s->do("UPDATE trunkline.endpoints SET failing_since = failing_since - interval '1 min' WHERE subscription_id = $id{e}");
+    attempt('e');
+    like($s->do("SELECT active, paused_at IS NOT NULL, pause_reason FROM trunkline.subscriptions WHERE name = 'e'"), qr/^f\|t\|the endpoint has failed since 20/, 'an hour without a success: paused');
+    is($s->do("SELECT disabled_at IS NOT NULL, failures, breaker FROM trunkline.webhook_status WHERE name = 'e'"), 't|0|closed', 'and noted');
+    is($s->do("SELECT data ->> 'subscription', data ->> 'target', data ->> 'failures', data ->> 'reason' ~ '^the endpoint has failed', source, key FROM trunkline.topic_bus WHERE type = 'trunkline.endpoint.disabled'"),
+        "e|$url|3|t|trunkline|e", 'announced');
+    $s->do("UPDATE trunkline.subscriptions SET active = true, paused_at = NULL, pause_reason = NULL WHERE name = 'e'");
+    attempt('e');
+    is($s->do("SELECT s.active, e.disabled_at FROM trunkline.subscriptions s JOIN trunkline.endpoints e USING (subscription_id) WHERE name = 'e'"), 't|', 'resumed it starts anew');
+    attempt('e', status => 410);
+    is($s->do("SELECT active, pause_reason FROM trunkline.subscriptions WHERE name = 'e'"), 'f|the endpoint answered 410 Gone', '410 pauses at once');
+    attempt('e', status => 410);
+    is($events->('endpoint.disabled'), 2, 'what was in flight then pauses it no second time');
+    hook('n', '{"disable_after": "never"}');
+    attempt('n');
+    $s->do("UPDATE trunkline.endpoints SET failing_since = failing_since - interval '1 year' WHERE subscription_id = $id{n}");
+    attempt('n');
+    is($s->do("SELECT active FROM trunkline.subscriptions WHERE name = 'n'"), 't', 'never means never');
+    hook('m');
+    attempt('m');
+    $s->do("UPDATE trunkline.endpoints SET failing_since = clock_timestamp() - interval '300 h', last_failure_at = clock_timestamp() - interval '241 h' WHERE subscription_id = $id{m}");
+    attempt('m');
+    is($s->do("SELECT s.active, e.failures FROM trunkline.subscriptions s JOIN trunkline.endpoints e USING (subscription_id) WHERE name = 'm'"), 't|1', 'failures of more than twice that ago are forgotten');
+    $s->do("UPDATE trunkline.endpoints SET failing_since = clock_timestamp() - interval '121 h' WHERE subscription_id = $id{m}");
+    attempt('m');
+    is($s->do("SELECT active FROM trunkline.subscriptions WHERE name = 'm'"), 'f', 'by default 120 hours');
+};
+
+subtest 'SUB-11 what operators hear' => sub {
+    hook('p', '{}', ', max_attempts => 6');
+    attempt('p', attempt => $_) for 1 .. 3;
+    is($events->('endpoint.failing', 'p'), 0, 'three attempts of an event: nothing');
+    attempt('p', attempt => 4);
+    is($events->('endpoint.failing', 'p'), 1, 'the fourth');
+    attempt('p', attempt => 5);
+    attempt('p', attempt => 4, n => 2);
+    is($events->('endpoint.failing', 'p'), 1, 'once until it has worked');
+    is($events->('delivery.exhausted', 'p'), 0, 'not given up yet');
+    attempt('p', attempt => 6);
+    is($s->do("SELECT data ->> 'position', data ->> 'attempt' FROM trunkline.topic_bus WHERE type = 'trunkline.delivery.exhausted' AND key = 'p'"), '1|6', 'given up');
+    attempt('p', attempt => 1, rejected => 1);
+    is($events->('delivery.exhausted', 'p'), 2, 'rejected as well');
+    attempt('p', ok => 1);
+    attempt('p', attempt => 4);
+    is($events->('endpoint.failing', 'p'), 2, 'after a success again');
+    attempt('p', ok => 1);
+    attempt('p', attempt => 4, type => 'trunkline.endpoint.failing');
+    attempt('p', attempt => 6, type => 'trunkline.endpoint.failing');
+    is($events->('endpoint.failing', 'p') + $events->('delivery.exhausted', 'p'), 4, 'nothing about such events themselves');
+    hook('q', '{"events": false}', ', max_attempts => 6');
+    attempt('q', attempt => $_) for 4, 6;
+    attempt('q', status => 410);
+    is($s->do("SELECT count(*) FROM trunkline.topic_bus WHERE type LIKE 'trunkline.%' AND key = 'q'"), 0, 'events false: silence');
+    is($s->do("SELECT active FROM trunkline.subscriptions WHERE name = 'q'"), 'f', 'it is paused all the same');
+    hook('t', '{}', q(, tenant_id => 'acme'));
+    attempt('t', status => 410);
+    is($s->do("SELECT tenant_id FROM trunkline.topic_bus WHERE type = 'trunkline.endpoint.disabled' AND key = 't'"), 'acme', 'a tenant hears of its own');
+};
+
+subtest 'SUB-11 resend' => sub {
+    hook('r', '{}', q(, tenant_id => 't', filter => '{"x": 1}'));
+    my $publish = sub { return $s->do("SELECT id FROM trunkline.publish($_[0])") };
+    my $event = $publish->(q('a.b', '{"x": 1, "t": "\"\u00e9"}', tenant_id => 't', key => 'k', metadata => '{"m": 1}'));
+    my $resend = $s->do("SELECT trunkline.webhook_resend('r', '$event')");
+    my $at = $s->do("SELECT \"position\" FROM trunkline.topic_bus WHERE id = '$event'");
+    refuses($s, "SELECT trunkline.webhook_resend('r', '" . $publish->($_->[0]) . "')", 'TL005', {field => 'event_id'}, $_->[1])
+        for [q('a.b', '{"x": 1}'), 'of another tenant'], [q('b', '{"x": 1}', tenant_id => 't'), 'of another type'], [q('a.b', '{"x": 2}', tenant_id => 't'), 'outside the filter'];
+    refuses($s, "SELECT trunkline.webhook_resend('r', gen_random_uuid())", 'TL002', {field => 'event_id'}, 'no such event');
+    my $took = $s->do("SELECT resend_id, subscription_id, id, type, key, tenant_id, \"position\" FROM trunkline.take_resends('d1')");
+    is($took, "$resend|$id{r}|$event|a.b|k|t|$at", 'a daemon takes it');
+    is($s->do("SELECT count(*) FROM trunkline.take_resends('d2')"), 0, 'one daemon');
+    $s->do("UPDATE trunkline.resends SET until = clock_timestamp()");
+    my $body = $s->do("SELECT body FROM trunkline.take_resends('d2')");
+    my $e = JSON::PP->new->decode($body);
+    is_deeply([@$e{qw(id type source stream version key tenant_id metadata expires_at)}, $e->{data}{t}], [$event, 'a.b', undef, undef, undef, 'k', 't', {m => 1}, undef, "\"\x{e9}"], 'or another after a while; the body is the event');
+    $s->do(qq(INSERT INTO trunkline.dead_letters (subscription, subscription_id, topic, "position", event, reason, attempts, error_message, errors)
+        SELECT 'r', $id{r}, 'bus', "position", to_jsonb(e), 'max_attempts', 1, 'e', '[]' FROM trunkline.topic_bus e WHERE id = '$event'));
+    attempt('r', event => $event, n => $at, resend => $resend, attempt => 0);
+    is($s->do("SELECT count(*) FROM trunkline.resends"), 0, 'failed: it is over, nobody repeats it');
+    is(endpoint('r', 'count(*)'), 0, 'and says nothing of the endpoint');
+    is($s->do("SELECT state FROM trunkline.dead_letters WHERE subscription = 'r'"), 'dead', 'nor of the dead letter');
+    attempt('r', event => $event, n => $at, resend => $s->do("SELECT trunkline.webhook_resend('r', '$event')"), attempt => 0, ok => 1);
+    is($s->do("SELECT state, note FROM trunkline.dead_letters WHERE subscription = 'r'"), 'resolved|delivered by resend', 'delivered: its dead letter is resolved');
+    is($s->do("SELECT string_agg(trigger || ' ' || outcome, ',' ORDER BY attempt_id) FROM trunkline.webhook_attempts WHERE subscription = 'r'"), 'manual failed,manual delivered', 'logged as manual');
+    my $mine = '11111111-1111-4111-8111-111111111111';
+    $publish->(qq('a.b', '{"x": 1}', tenant_id => 't', event_id => '$mine'));
+    my $theirs = '22222222-2222-4222-8222-222222222222';
+    $s->do(qq(INSERT INTO trunkline.topic_bus (id, type, data, tenant_id) VALUES ('$theirs', 'a.b', '{"x": 1}', 't')));
+    my $mine_at = $s->do("SELECT \"position\" FROM trunkline.topic_bus WHERE id = '$theirs'");
+    refuses($s, "SELECT trunkline.webhook_resend('r', '$theirs')", 'TL002', {field => 'event_id'}, 'an event with an id of its publisher that nothing tried');
+    attempt('r', event => $theirs, n => $mine_at);
+    cmp_ok($s->do("SELECT trunkline.webhook_resend('r', '$theirs')"), '>', 0, 'once it was tried');
+    cmp_ok($s->do("SELECT trunkline.webhook_resend('r', '$mine')"), '>', 0, 'or published by publish() within the dedup window');
+    $s->do("UPDATE trunkline.subscriptions SET active = false, paused_at = now() WHERE name = 'r'");
+    refuses($s, "SELECT trunkline.webhook_resend('r', '$event')", 'TL005', {field => 'name'}, 'not while it is paused');
+    is($s->do("SELECT count(*) FROM trunkline.take_resends('d2')"), 0, 'nor is what was asked for before');
+};
+
+subtest 'SUB-11 recover' => sub {
+    hook('v');
+    my @events = map { $s->do("SELECT id FROM trunkline.publish('a.b', '$_')") } 1 .. 4;
+    my $bury = sub {
+        my ($event, $age) = @_;
+        $s->do(qq(INSERT INTO trunkline.dead_letters (subscription, subscription_id, topic, "position", event, reason, attempts, error_message, errors)
+            SELECT 'v', $id{v}, 'bus', "position", to_jsonb(e) || jsonb_build_object('created_at', clock_timestamp() - interval '$age'), 'max_attempts', 3, 'e', '[{"attempt": 3}]' FROM trunkline.topic_bus e WHERE id = '$event'));
+    };
+    $bury->($events[0], '5 days');
+    $bury->($events[1], '3 days');
+    $bury->($events[2], '1 day');
+    $s->do(qq(INSERT INTO trunkline.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, last_error_at, errors)
+        SELECT $id{v}, "position", 0, 2, clock_timestamp() + interval '5 h', 'e', clock_timestamp() - interval '1 h', '[]' FROM trunkline.topic_bus e WHERE id = '$events[3]'));
+    my $from = "clock_timestamp() - interval '4 days'";
+    is($s->do("SELECT trunkline.webhook_recover('v', $from, dry_run => true)"), 3, 'dry_run counts');
+    is($s->do("SELECT count(*) FROM trunkline.dead_letters WHERE subscription = 'v' AND state = 'dead'"), 3, 'and does nothing');
+    is($s->do("SELECT next_attempt_at > clock_timestamp() FROM trunkline.retries WHERE subscription_id = $id{v}"), 't', 'nothing at all');
+    is($s->do("SELECT trunkline.webhook_recover('v', $from, clock_timestamp() - interval '2 days')"), 1, 'a range');
+    is($s->do("SELECT string_agg(state, ',' ORDER BY dead_letter_id) FROM trunkline.dead_letters WHERE subscription = 'v'"), 'dead,redriven,dead', 'has what was published in it');
+    is($s->do("SELECT attempt, event ->> 'id', key IS NULL, next_attempt_at <= clock_timestamp() FROM trunkline.retries WHERE subscription_id = $id{v} AND event IS NOT NULL"), "0|$events[1]|t|t", 'handed out anew, with a copy');
+    is($s->do("SELECT trunkline.webhook_recover('v', $from, most => 1)"), 1, 'no more than asked for');
+    is($s->do("SELECT trunkline.webhook_recover('v', $from)"), 1, 'what waits for another attempt is left');
+    is($s->do("SELECT count(*) FROM trunkline.retries WHERE subscription_id = $id{v} AND next_attempt_at <= clock_timestamp()"), 3, 'it is due now');
+    is($s->do("SELECT trunkline.webhook_recover('v', $from)"), 0, 'twice is once');
+    refuses($s, "SELECT trunkline.webhook_recover('v', $_->[0])", 'TL005', {field => $_->[1]}, $_->[0])
+        for ["clock_timestamp() - interval '15 days'", 'since'], ['NULL', 'since'], ["clock_timestamp() + interval '1 h'", 'since'], ["$from, most => 0", 'most'], ["$from, most => 10001", 'most'];
+};
+
+subtest 'SUB-11 who may see keys' => sub {
+    my %role = map { $_ => "tl_webhook_${_}_$$" } qw(consumer publisher server);
+    $s->do("CREATE ROLE $_ LOGIN") for values %role;
+    $s->do("SELECT trunkline.grant_consume('$role{consumer}'), trunkline.grant_publish('$role{publisher}'), trunkline.grant_serve('$role{server}')");
+    my %as = map { $_ => session(role => $role{$_}) } keys %role;
+    my $c = $as{consumer};
+    $c->do("SELECT trunkline.subscribe('w', 'a.*', target => '$url', start_at => 'beginning')");
+    like($c->do("SELECT trunkline.webhook_secret_add('w')"), qr/^whsec_/, 'a consumer gives its webhook a key');
+    $c->do("SELECT trunkline.webhook_secret_add('w', grace => '1 h')");
+    is($c->do("SELECT count(*) FROM trunkline.webhook_secret_status WHERE subscription = 'w'"), 2, 'rotates and lists');
+    $c->do("SELECT trunkline.webhook_secret_revoke('w', min(secret_id)) FROM trunkline.webhook_secret_status WHERE subscription = 'w'");
+    is($c->error($_)->{state}, '42501', "a consumer may not: $_") for
+        'SELECT secret FROM trunkline.webhook_secrets', 'SELECT * FROM trunkline.webhook_secrets', "SELECT * FROM trunkline.webhook_list('me')", "UPDATE trunkline.webhook_secrets SET secret = 'x'",
+        'DELETE FROM trunkline.webhook_secrets RETURNING secret', 'COPY trunkline.webhook_secrets TO STDOUT', "SELECT trunkline.record_attempts('[]')", 'DELETE FROM trunkline.delivery_attempts', "SELECT 1 FROM trunkline.webhook_secrets WHERE secret LIKE 'whsec_A%'";
+    is($as{publisher}->error($_)->{state}, '42501', "a publisher may not: $_") for 'SELECT secret_id FROM trunkline.webhook_secrets', "SELECT trunkline.webhook_secret_add('w')", 'SELECT * FROM trunkline.webhook_attempts';
+    my ($event) = $c->do("SELECT min(id::text) FROM trunkline.topic_bus WHERE type = 'a.b'");
+    is($c->error("SELECT trunkline.webhook_resend('w', '$event')")->{state}, 'none', 'it may resend');
+    is($c->error("SELECT trunkline.webhook_recover('w', now() - interval '1 h')")->{state}, 'none', 'and recover');
+    my $d = $as{server};
+    like($d->do("SELECT secrets FROM trunkline.webhook_list('d') JOIN trunkline.subscriptions USING (subscription_id) WHERE name = 'w'"), qr/^whsec_/, 'grant_serve(): the daemon reads keys');
+    is($d->do("SELECT count(*) FROM trunkline.take_resends('d')"), 1, 'takes resends');
+    my $id = $s->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'w'");
+    is($d->error(qq(SELECT trunkline.record_attempts('[{"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 4, "url": "u", "is_delivered": false, "http_status": 410, "duration_us": 1, "started_us": 1}]')))->{state}, 'none', 'records');
+    is($events->('endpoint.disabled', 'w'), 1, 'and publishes what operators hear');
+    is($d->error(qq(SELECT trunkline.record_attempts('[{"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 0, "resend_id": 1, "url": "u", "is_delivered": true, "duration_us": 1, "started_us": 1}]')))->{state}, 'none', 'resends as well');
+    $_->close for values %as;
+    $s->do("DROP OWNED BY $_; DROP ROLE $_") for values %role;
+};
+
+subtest 'an unsubscribed webhook leaves nothing but its log' => sub {
+    $s->do("SELECT trunkline.unsubscribe(name) FROM trunkline.subscriptions");
+    is($s->do('SELECT (SELECT count(*) FROM trunkline.webhook_secrets), (SELECT count(*) FROM trunkline.endpoints), (SELECT count(*) FROM trunkline.resends)'), '0|0|0', 'keys, endpoints, resends');
+    isnt($s->do('SELECT count(*) FROM trunkline.delivery_attempts'), 0, 'the log stays');
+};
+
+done_testing;
