@@ -42,7 +42,7 @@ BEGIN
     END IF;
     IF taken.events IS DISTINCT FROM 0 THEN
         RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.upto - taken.after,
-                '$7::uuid, $8::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at', 'ORDER BY e."position"')
+                '$7::uuid, $8::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at', 'ORDER BY e."position"')
             USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
                 taken.token, taken.attempt;
     END IF;

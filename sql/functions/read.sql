@@ -17,7 +17,7 @@ BEGIN
         PERFORM @extschema@.fail('TL005', 'pattern ' || @extschema@.pattern_problem(read.pattern), '{"field": "pattern", "limit": 255}');
     END IF;
     h := @extschema@.horizon(read.topic);
-    RETURN QUERY EXECUTE format('SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data, e.metadata::jsonb, e.expires_at, e.created_at
+    RETURN QUERY EXECUTE format('SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at
           FROM @extschema@.%I e
          WHERE e."position" > $1 AND e."position" <= $2 AND ($3::text IS NULL OR e.type ~ $3) AND ($4::text IS NULL OR e.tenant_id = $4)
          ORDER BY e."position" LIMIT $5', 'topic_' || read.topic)
