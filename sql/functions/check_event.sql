@@ -5,9 +5,10 @@ CREATE OR REPLACE FUNCTION @extschema@.check_event(
 DECLARE
     size integer := coalesce(pg_column_size(data), 0);
     size_limit integer;
+    problem text := @extschema@.type_problem(type);
 BEGIN
-    IF @extschema@.type_problem(type) IS NOT NULL THEN
-        PERFORM @extschema@.fail('TL005', 'type ' || @extschema@.type_problem(type),
+    IF problem IS NOT NULL THEN
+        PERFORM @extschema@.fail('TL005', 'type ' || problem,
             jsonb_build_object('field', 'type', 'limit', 255), 'A type is 1 to 255 bytes of segments separated by dots, such as order.created.');
     END IF;
     IF octet_length(key) NOT BETWEEN 1 AND 255 THEN

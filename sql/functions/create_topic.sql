@@ -30,9 +30,8 @@ BEGIN
         VALUES (number, create_topic.name, create_topic.durability, create_topic.rotation, create_topic.retention,
             create_topic.max_event_bytes, create_topic.dedup_window);
 
-    EXECUTE format('CREATE TABLE @extschema@.%I (LIKE @extschema@.events INCLUDING CONSTRAINTS,
-            CONSTRAINT event_size CHECK (pg_column_size(data) <= %s))
-            PARTITION BY RANGE ("position")', target, create_topic.max_event_bytes);
+    EXECUTE format('CREATE TABLE @extschema@.%I (LIKE @extschema@.events INCLUDING CONSTRAINTS)
+            PARTITION BY RANGE ("position")', target);
     -- 0 is burnt: on a sequence never called, the first position in flight would count as safe
     EXECUTE format('CREATE SEQUENCE @extschema@.%I AS bigint MINVALUE 0 START 0 CACHE 1 OWNED BY @extschema@.%I."position"',
         position_sequence, target);
@@ -44,10 +43,17 @@ BEGIN
     LOOP
         EXECUTE format('GRANT SELECT ON SEQUENCE @extschema@.%I TO %s', position_sequence, consumer);
     END LOOP;
+    -- The long way to say NULL: already of the domain's type and folded by the planner, while the NULL of an
+    -- absent column would be checked, which costs as much as a value.
     EXECUTE format('ALTER TABLE @extschema@.%1$I
             ALTER topic_id SET DEFAULT %2$s,
             ALTER "position" SET DEFAULT @extschema@.next_position(%3$L::regclass),
             ALTER id SET DEFAULT @extschema@.next_id(%2$s, %3$L::regclass),
+            ALTER source SET DEFAULT (''{}''::@extschema@.event_name[])[1],
+            ALTER stream SET DEFAULT (''{}''::@extschema@.event_name[])[1],
+            ALTER key SET DEFAULT (''{}''::@extschema@.event_name[])[1],
+            ALTER tenant_id SET DEFAULT (''{}''::@extschema@.event_name[])[1],
+            ALTER metadata SET DEFAULT (''{}''::@extschema@.event_metadata[])[1],
             ALTER created_at SET DEFAULT clock_timestamp()',
         target, number, '@extschema@.' || position_sequence);
     BEGIN
@@ -61,6 +67,7 @@ BEGIN
         format('Positions of topic %s; never call setval.', create_topic.name));
     EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON @extschema@.%I FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.guard()', target);
     EXECUTE format('ALTER TABLE @extschema@.events ATTACH PARTITION @extschema@.%I FOR VALUES IN (%s)', target, number);
+    PERFORM @extschema@.limit_data();
     FOR leaf IN 0 .. 2 LOOP
         PERFORM @extschema@.add_leaf(create_topic.name, leaf);
     END LOOP;
@@ -70,4 +77,4 @@ BEGIN
     RETURN number;
 END $$;
 COMMENT ON FUNCTION @extschema@.create_topic(text, text, text, interval, integer, interval) IS
-    'Make a topic. name: lower-case identifier of at most 40 bytes. durability: logged or unlogged (empty after a crash). rotation: none, hour, day, month. retention: leaves whose newest event is older are dropped, NULL keeps for ever. max_event_bytes: 1024 to 268435456. dedup_window: NULL for ever. Returns its number. Needs the owner of the schema. TL001 exists, TL005 bad argument.';
+    'Make a topic. name: lower-case identifier of at most 40 bytes. durability: logged or unlogged (empty after a crash). rotation: none, hour, day, month. retention: leaves whose newest event is older are dropped, NULL keeps for ever. max_event_bytes: 1024 to 268435456, see set_topic(). dedup_window: NULL for ever. Returns its number. Needs the owner of the schema. TL001 exists, TL005 bad argument.';

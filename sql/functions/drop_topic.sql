@@ -19,6 +19,7 @@ BEGIN
     DELETE FROM @extschema@.dedup d WHERE d.topic_id = number;
     DELETE FROM @extschema@.unlogged_marks m WHERE m.topic_id = number;
     DELETE FROM @extschema@.topics t WHERE t.topic_id = number;
+    PERFORM @extschema@.limit_data();
 END $$;
 COMMENT ON FUNCTION @extschema@.drop_topic(text, boolean) IS
     'Drop a topic with its events. Refused for bus and store (TL005), and while it has subscriptions (TL001) unless force, which drops those too; dead letters stay.';

@@ -10,9 +10,9 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SEQUENCE @extschema@.%I TO %I', 'position_' || topic, grantee);
     EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.migrations, @extschema@.installed TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dedup TO %I', grantee);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.publish, @extschema@.publish_once, @extschema@.publish_batch,
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.publish, @extschema@.publish_checked, @extschema@.publish_once, @extschema@.publish_batch,
         @extschema@.check_event, @extschema@.type_problem, @extschema@.fail, @extschema@.topic_id_of,
-        @extschema@.next_position, @extschema@.next_id TO %I', grantee);
+        @extschema@.next_position, @extschema@.bell_ring, @extschema@.next_id TO %I', grantee);
 END $$;
 COMMENT ON FUNCTION @extschema@.grant_publish(text, text) IS
     'Let a role publish to a topic, by publish(), INSERT or COPY, and nothing else. Position, time, stream and version stay unforgeable. Needs the owner of the schema.';

@@ -2,7 +2,8 @@
 -- and topic: register the present last value, remember that, ring only if the sentinel sleeps, and
 -- only then reserve a position. Each step is the condition of the next, so none can be left out.
 -- A single expression of built-ins, parsed now: the planner inlines it into the DEFAULT of a topic,
--- where it costs little more than nextval. Therefore no search_path of its own.
+-- where it costs little more than nextval. Therefore no search_path of its own. What is rarely needed
+-- is in bell_ring(), for each function costs an INSERT whether it is called or not.
 CREATE OR REPLACE FUNCTION @extschema@.next_position(topic_sequence regclass) RETURNS bigint
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     RETURN nextval(CASE
@@ -11,20 +12,12 @@ CREATE OR REPLACE FUNCTION @extschema@.next_position(topic_sequence regclass) RE
         THEN topic_sequence
         WHEN pg_advisory_xact_lock_shared(topic_sequence::oid::integer,
                                           pg_sequence_last_value(topic_sequence)::bit(32)::integer) IS NULL
+            OR set_config('trunkline.in_' || topic_sequence::oid::text, pg_current_xact_id()::text, true) IS NULL
         THEN NULL
-        WHEN set_config('trunkline.in_' || topic_sequence::oid::text, pg_current_xact_id()::text, true) IS NULL
-        THEN NULL
-        WHEN current_setting('trunkline.ring', true) = 'off'
-        THEN topic_sequence
         -- got it: the sentinel is awake and cannot fall asleep before this transaction ends
         WHEN pg_try_advisory_xact_lock_shared('@extschema@.topics'::regclass::oid::integer, 0)
         THEN topic_sequence
-        -- a full queue would fail the commit; readers then fall back to polling
-        WHEN pg_notification_queue_usage() >= 0.9
-        THEN topic_sequence
-        WHEN pg_notify(btrim('@extschema@', '"'), '') IS NULL
-        THEN NULL
-        ELSE topic_sequence
+        ELSE @extschema@.bell_ring(topic_sequence)
     END);
 COMMENT ON FUNCTION @extschema@.next_position(regclass) IS
-    'Internal: DEFAULT of "position". Takes the in-flight lock, rings the doorbell if needed, then nextval. SET LOCAL trunkline.ring = off skips the bell (needed before PREPARE TRANSACTION; readers then find the events at their next poll).';
+    'Internal: DEFAULT of "position". Takes the in-flight lock, rings the doorbell if needed, then nextval. SET LOCAL trunkline.ring = off skips the ring (needed before PREPARE TRANSACTION; readers then find the events at their next poll).';

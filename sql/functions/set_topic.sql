@@ -9,16 +9,15 @@ BEGIN
     PERFORM @extschema@.check_topic(set_topic.name, 'logged', set_topic.rotation, set_topic.retention,
         set_topic.max_event_bytes, set_topic.dedup_window);
     PERFORM @extschema@.topic_id_of(set_topic.name);
+    LOCK TABLE @extschema@.topics IN SHARE ROW EXCLUSIVE MODE; -- first, as create_topic() does
     SELECT t.* INTO old FROM @extschema@.topics t WHERE t.name = set_topic.name FOR UPDATE;
     UPDATE @extschema@.topics t
        SET rotation = set_topic.rotation, retention = set_topic.retention,
            max_event_bytes = set_topic.max_event_bytes, dedup_window = set_topic.dedup_window
      WHERE t.topic_id = old.topic_id;
     IF old.max_event_bytes <> set_topic.max_event_bytes THEN
-        EXECUTE format('ALTER TABLE @extschema@.%1$I DROP CONSTRAINT event_size,
-            ADD CONSTRAINT event_size CHECK (pg_column_size(data) <= %2$s) NOT VALID',
-            'topic_' || set_topic.name, set_topic.max_event_bytes);
+        PERFORM @extschema@.limit_data();
     END IF;
 END $$;
 COMMENT ON FUNCTION @extschema@.set_topic(text, text, interval, integer, interval) IS
-    'Change a topic; every argument as in create_topic(), NULL retention and dedup_window mean for ever. Durability is fixed. A new max_event_bytes holds for events to come and waits for running publishers. TL002, TL005.';
+    'Change a topic; every argument as in create_topic(), NULL retention and dedup_window mean for ever. Durability is fixed. A new max_event_bytes holds for events to come and waits for running publishers; topics with less than the largest limit of all pay for theirs with a few percent of the speed of a publish, so changing the largest waits for publishers of the others too. TL002, TL005.';

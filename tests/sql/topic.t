@@ -94,6 +94,37 @@ subtest 'max_event_bytes' => sub {
     refuses($s, "SELECT trunkline.publish('size', '1', metadata => jsonb_build_object('m', repeat('y', 66000)))", 'TL007', {field => 'metadata', limit => 65536}, 'and publish');
 };
 
+subtest 'the largest limit of all is in the domain of data, lower ones are CHECKs' => sub {
+    my $limits = q(SELECT string_agg(coalesce(conrelid::regclass::text, 'domain') || ' ' || substring(pg_get_constraintdef(oid) FROM '<= (\d+)'), ', ' ORDER BY conrelid::regclass::text)
+        FROM pg_constraint WHERE conname = 'event_size' AND conrelid::regclass::text !~ 'leaf' AND conrelid::regclass::text !~ 'settings');
+    my $others = 'trunkline.topic_orders 4096';
+    my $all = join ', ', map { "trunkline.topic_$_ 1048576" } qw(bus elsewhere);
+    my $insert = sub { return "INSERT INTO trunkline.topic_$_[0] (type, data) VALUES ('size', to_jsonb(repeat('x', $_[1])))" };
+    is($s->do($limits), "- 1048576, $others", 'a topic with the default limit has none');
+    $s->do("SELECT trunkline.create_topic('huge', max_event_bytes => 2000000)");
+    is($s->do($limits), "- 2000000, $all, $others, trunkline.topic_second 1048576, trunkline.topic_store 1048576", 'one with more: the domain gives way, the others have one');
+    $s->do($insert->('huge', 1990000));
+    is($s->error($insert->(@$_))->{'constraint name'}, 'event_size', "$_->[0]: its own limit") for [huge => 2000001], [bus => 1048577], [orders => 4097];
+    refuses($s, "SELECT trunkline.publish('size', to_jsonb(repeat('x', 1048577)))", 'TL007', {field => 'data', limit => 1048576}, 'publish: too');
+    $s->do("SELECT trunkline.set_topic('huge', 'none', NULL, 1500000, NULL)");
+    like($s->do($limits), qr/^- 1500000, trunkline.topic_bus 1048576/, 'lowered');
+    is($s->error($insert->(huge => 1500001))->{'constraint name'}, 'event_size', 'and holds');
+    is($s->do('SELECT max(pg_column_size(data::text)) > 1500000 FROM trunkline.topic_huge'), 't', 'larger ones from before can be read');
+
+    # nothing slips in between: it waits for those who publish, who wait for it
+    $other->do("BEGIN; " . $insert->('bus', 10));
+    $s->start("SELECT trunkline.set_topic('huge', 'none', NULL, 1048576, NULL)");
+    $s->wait_blocked;
+    $other->do('COMMIT');
+    is($s->finish, '', 'lowered to that of the others, once nobody publishes');
+    is($s->do($limits), "- 1048576, $others", 'no CHECK is left');
+    $s->do("SELECT trunkline.set_topic('huge', 'none', NULL, 3000000, NULL)");
+    is($other->error($insert->(bus => 1048577))->{'constraint name'}, 'event_size', 'a session that published before knows');
+    is($other->error($insert->(huge => 2900000))->{state}, 'none', 'both');
+    $s->do("SELECT trunkline.drop_topic('huge')");
+    is($s->do($limits), "- 1048576, $others", 'dropped');
+};
+
 subtest 'drop_topic' => sub {
     $s->do("SELECT trunkline.create_topic('dying'); SELECT trunkline.publish('a', '1', 'dying', event_id => gen_random_uuid()); SELECT trunkline.subscribe('watcher', '**', 'dying', start_at => 'beginning')");
     refuses($s, "SELECT trunkline.drop_topic('dying')", 'TL001', {field => 'name', subscription => 'watcher'}, 'while it has subscriptions');
