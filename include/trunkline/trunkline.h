@@ -222,6 +222,44 @@ TL_API TL_MUSTCHECK tl_status tl_publish_in(struct pg_conn *conn, const char *sc
                                             const char *topic, const tl_new_event *event,
                                             tl_receipt *ret, tl_error **ret_error);
 
+/* What became of one event, for each subscription that wants it, by priority. */
+typedef struct tl_outcomes tl_outcomes;
+TL_API size_t tl_outcomes_count(const tl_outcomes *o); /* 0 for NULL; below: i < count */
+TL_API const char *tl_outcomes_subscription(const tl_outcomes *o, size_t i);
+TL_API bool tl_outcomes_is_sync(const tl_outcomes *o, size_t i);   /* its mode */
+TL_API bool tl_outcomes_is_active(const tl_outcomes *o, size_t i); /* false: paused */
+/** "pending", "processing", "retrying", "completed", "failed" (dead letter), "expired", "skipped". */
+TL_API const char *tl_outcomes_state(const tl_outcomes *o, size_t i);
+/** false while something is left to do: pending, processing, retrying. */
+TL_API bool tl_outcomes_has_ended(const tl_outcomes *o, size_t i);
+/** Attempts begun; 0 where none or nothing was kept. */
+TL_API uint32_t tl_outcomes_attempts(const tl_outcomes *o, size_t i);
+TL_API const char *tl_outcomes_error(const tl_outcomes *o, size_t i); /* the last; NULL: none */
+TL_API tl_outcomes *tl_outcomes_free(tl_outcomes *o);
+
+/** What became of an event. Needs the rights of a consumer. TL_E_NOTFOUND: no such event. */
+TL_API TL_MUSTCHECK tl_status tl_event_outcomes(tl_client *c, const char *topic, int64_t position,
+                                                tl_outcomes **ret);
+/**
+ * Publish one event and wait until every subscription of mode sync that wants it has handled it or
+ * given it up. Paused ones are not waited for. With the id of an event that was published before, wait for
+ * that one. Needs the rights of a publisher and of a consumer; without the latter nothing is stored.
+ *
+ * @param timeout_us    0: the client's timeout_us; UINT64_MAX: no limit.
+ * @param ret           may be NULL. Set as soon as the event is stored, whatever is returned; position 0:
+ *                      it is not stored.
+ * @param ret_outcomes  may be NULL. Also set with TL_E_TIMEOUT and TL_E_REJECTED, else NULL on
+ *                      failure; free with tl_outcomes_free. Sync subscriptions only.
+ * @return TL_OK: all have handled it. TL_E_TIMEOUT: tl_error_detail() has {"pending":[names]}; the
+ *         event stays stored and is still delivered. TL_E_REJECTED: a SQL function refused it and nothing
+ *         is stored, or {"failed":[names]} gave it up (failed, expired) and it stays stored.
+ *         TL_E_CANCELLED; errors of tl_publish.
+ * Blocks: as tl_publish, then up to timeout_us.
+ */
+TL_API TL_MUSTCHECK tl_status tl_publish_wait(tl_client *c, const char *topic,
+                                              const tl_new_event *event, uint64_t timeout_us,
+                                              tl_receipt *ret, tl_outcomes **ret_outcomes);
+
 /* ------------------------------------------------------------------------------------ read -- */
 
 /* An event as it stands in the log. Borrowed from its batch or delivery. */
@@ -390,6 +428,15 @@ TL_API TL_MUSTCHECK tl_status tl_extend(tl_client *c, const char *token, uint64_
 /** Hand the unsettled rest of a lease back at once; costs its events no attempt. */
 TL_API TL_MUSTCHECK tl_status tl_release(tl_client *c, const char *token);
 
+/**
+ * Consumer inbox: *ret is true for the first call with this subscription and event id, false for all
+ * later ones, for trunkline.inbox_window (30 days). This one commits at once, so what it guards happens
+ * at most once. For exactly once call tl_tx_once(), or the SQL function once() in the transaction of
+ * the effect; a call meanwhile then waits until that has ended.
+ */
+TL_API TL_MUSTCHECK tl_status tl_once(tl_client *c, const char *subscription, const char *event_id,
+                                      bool *ret);
+
 /* -------------------------------------------------------------------------------- wait, loop -- */
 
 /**
@@ -461,6 +508,9 @@ TL_API TL_MUSTCHECK tl_status tl_tx_exec(tl_tx *tx, const char *sql, int n,
 /** Publish in the handler's transaction. */
 TL_API TL_MUSTCHECK tl_status tl_tx_publish(tl_tx *tx, const char *topic, const tl_new_event *event,
                                             tl_receipt *ret);
+/** tl_once() in the handler's transaction: remembered when it commits. */
+TL_API TL_MUSTCHECK tl_status tl_tx_once(tl_tx *tx, const char *subscription, const char *event_id,
+                                         bool *ret);
 TL_API const tl_error *tl_tx_error(const tl_tx *tx);
 /** The raw connection: the explicit escape. Do not end the transaction on it. */
 TL_API struct pg_conn *tl_tx_unsafe(tl_tx *tx);

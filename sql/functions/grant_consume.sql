@@ -10,12 +10,13 @@ BEGIN
         @extschema@.subscription_status, @extschema@.topic_status TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.subscriptions, @extschema@.cursors, @extschema@.leases, @extschema@.retries TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters, @extschema@.inbox TO %I', grantee);
+    EXECUTE format('GRANT SELECT ON @extschema@.deliveries, @extschema@.dedup TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.subscribe, @extschema@.unsubscribe, @extschema@.is_predicate,
         @extschema@.target_function, @extschema@.start_cursor, @extschema@.position_before, @extschema@.claim,
         @extschema@.claim_many, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,
         @extschema@.bury, @extschema@.range_query, @extschema@.retries_query, @extschema@.check_lease, @extschema@.fenced,
         @extschema@.ack, @extschema@.record_failures, @extschema@.backoff, @extschema@.extend, @extschema@.release,
-        @extschema@.next_due, @extschema@.once, @extschema@.read, @extschema@.horizon, @extschema@.register_horizons, @extschema@.topic_id_of,
+        @extschema@.next_due, @extschema@.once, @extschema@.outcomes, @extschema@.locate, @extschema@.read, @extschema@.horizon, @extschema@.register_horizons, @extschema@.topic_id_of,
         @extschema@.fail, @extschema@.matches, @extschema@.pattern_problem, @extschema@.pattern_regex,
         @extschema@.type_problem, @extschema@.lock_class, @extschema@.channel, @extschema@.bell_arm,
         @extschema@.bell_disarm, @extschema@.sentinel_try, @extschema@.sentinel_release, @extschema@.listener_join,

@@ -85,11 +85,11 @@ BEGIN
         END IF;
         INSERT INTO @extschema@.subscriptions AS s (name, topic_id, pattern, tenant_id, filter, filter_path, target, priority,
                 ordering, max_attempts, retry_delay, retry_cap, backoff, retry_schedule, on_failure, slots, mode, max_in_flight,
-                rate_limit, timeout, track, target_options)
+                rate_limit, timeout, track, target_options, starts_after)
             VALUES (subscribe.name, topic_number, subscribe.pattern, subscribe.tenant_id, subscribe.filter,
                 subscribe.filter_path, subscribe.target, subscribe.priority, new.ordering, new.max_attempts,
                 new.retry_delay, new.retry_cap, new.backoff, new.retry_schedule, new.on_failure, new.slots, new.mode,
-                new.max_in_flight, new.rate_limit, new.timeout, new.track, new.target_options)
+                new.max_in_flight, new.rate_limit, new.timeout, new.track, new.target_options, first_cursor)
             ON CONFLICT (name) DO NOTHING RETURNING s.subscription_id INTO new_id;
         IF FOUND THEN
             IF is_inline THEN -- publishers wait, so this is where it begins

@@ -33,7 +33,7 @@ BEGIN
     IF NOT was_inline THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM @extschema@.%I e
                 WHERE e."position" > (SELECT min(c.cursor) FROM @extschema@.cursors c WHERE c.subscription_id = $1) AND e."position" <= $2
-                  AND e.type ~ $3 AND ($4 IS NULL OR e.tenant_id = $4) AND ($5 IS NULL OR e.data @> $5)
+                  AND e.type ~ coalesce($3, '''') AND ($4 IS NULL OR e.tenant_id = $4) AND ($5 IS NULL OR e.data @> $5)
                   AND ($6 IS NULL OR jsonb_path_match_tz(e.data, $6, ''{}'', true)))', 'topic_' || topic) INTO has_work
             USING NEW.subscription_id, h, @extschema@.pattern_regex(NEW.pattern), NEW.tenant_id, NEW.filter, NEW.filter_path;
         IF has_work OR EXISTS (SELECT FROM @extschema@.leases l WHERE l.subscription_id = NEW.subscription_id)

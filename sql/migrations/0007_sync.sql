@@ -18,3 +18,6 @@ COMMENT ON COLUMN @extschema@.inbox.subscription IS 'Name of the subscription, o
 COMMENT ON COLUMN @extschema@.inbox.event_id IS 'Event.';
 COMMENT ON COLUMN @extschema@.inbox.handled_at IS 'When.';
 COMMENT ON INDEX @extschema@.inbox_age IS 'maintain(): forget old ones.';
+
+ALTER TABLE @extschema@.subscriptions ADD starts_after bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN @extschema@.subscriptions.starts_after IS 'Position behind which it began: outcomes() does not count earlier events as handled.';

@@ -57,14 +57,69 @@ static int make_metadata(const struct tl__args *args, struct defaults *d)
     return d->metadata ? 0 : tl__fail(TL_E_NOMEM, NULL, "out of memory");
 }
 
-static void print_receipt(const struct tl__args *args, const tl_receipt *receipt)
+static void outcomes_freep(tl_outcomes **outcomes)
 {
-    if (tl__args_has(args, "json"))
-        printf("{\"position\":%lld,\"id\":\"%s\",\"deduplicated\":%s}\n",
-               (long long)receipt->position, receipt->id, receipt->deduplicated ? "true" : "false");
-    else
+    tl_outcomes_free(*outcomes);
+}
+
+/* ,"outcomes":[…] */
+static void print_outcomes_json(const tl_outcomes *outcomes)
+{
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf out = TL_BUF_INIT;
+
+    for (size_t i = 0; i < tl_outcomes_count(outcomes); i++) {
+        tl__buf_add_str(&out, i ? ",{" : "{");
+        tl__json_add_name(&out, "subscription");
+        tl__json_add_text(&out, tl_outcomes_subscription(outcomes, i));
+        tl__json_add_name(&out, "state");
+        tl__json_add_text(&out, tl_outcomes_state(outcomes, i));
+        tl__json_add_name(&out, "active");
+        tl__buf_add_str(&out, tl_outcomes_is_active(outcomes, i) ? "true" : "false");
+        tl__json_add_name(&out, "attempts");
+        tl__buf_add_i64(&out, tl_outcomes_attempts(outcomes, i));
+        tl__json_add_name(&out, "error");
+        tl__json_add_text(&out, tl_outcomes_error(outcomes, i));
+        tl__buf_add_char(&out, '}');
+    }
+    printf(",\"outcomes\":[%s]", out.data ? out.data : "");
+}
+
+static void print_outcomes(const tl_outcomes *outcomes)
+{
+    static const char *const headers[] = {"SUBSCRIPTION", "STATE", "ATTEMPTS", "ERROR"};
+    struct tl__table *table = tl__table_new(4, headers);
+
+    for (size_t i = 0; table && i < tl_outcomes_count(outcomes); i++) {
+        uint32_t attempts = tl_outcomes_attempts(outcomes, i);
+        char number[16];
+        snprintf(number, sizeof number, "%u", attempts);
+        const char *const cells[] = {
+            tl_outcomes_subscription(outcomes, i),
+            tl_outcomes_is_active(outcomes, i) ? tl_outcomes_state(outcomes, i) : "paused",
+            attempts ? number : NULL, tl_outcomes_error(outcomes, i)};
+        tl__table_add(table, cells);
+    }
+    if (table && tl_outcomes_count(outcomes) > 0)
+        tl__table_print(table, stdout);
+    tl__table_free(table);
+}
+
+/* outcomes: NULL unless they were waited for. */
+static void print_receipt(const struct tl__args *args, const tl_receipt *receipt,
+                          const tl_outcomes *outcomes)
+{
+    if (tl__args_has(args, "json")) {
+        printf("{\"position\":%lld,\"id\":\"%s\",\"deduplicated\":%s", (long long)receipt->position,
+               receipt->id, receipt->deduplicated ? "true" : "false");
+        if (outcomes)
+            print_outcomes_json(outcomes);
+        puts("}");
+    } else {
         printf("%lld %s%s\n", (long long)receipt->position, receipt->id,
                receipt->deduplicated ? " duplicate" : "");
+        print_outcomes(outcomes);
+    }
 }
 
 /* ---------------------------------------------------------------------------------- one event -- */
@@ -99,7 +154,9 @@ static int publish_one(const struct tl__args *args, struct tl__db *db, const str
 {
     TL_CLEANUP(tl__buf_done)
     struct tl__buf document = TL_BUF_INIT;
-    tl_receipt receipt;
+    TL_CLEANUP(outcomes_freep)
+    tl_outcomes *outcomes = NULL;
+    tl_receipt receipt = {0};
     int rc;
 
     if (!data || strcmp(data, "-") == 0) {
@@ -113,16 +170,18 @@ static int publish_one(const struct tl__args *args, struct tl__db *db, const str
     }
     if ((rc = tl__db_open(args, db)))
         return rc;
+    const tl_new_event *event =
+        TL_NEW_EVENT(.type = d->type, .data = data, .data_len = strlen(data), .id = d->id,
+                     .key = d->key, .source = d->source, .tenant_id = d->tenant_id,
+                     .metadata = d->metadata);
     tl_status status =
-        tl_publish(db->client, d->topic,
-                   TL_NEW_EVENT(.type = d->type, .data = data, .data_len = strlen(data),
-                                .id = d->id, .key = d->key, .source = d->source,
-                                .tenant_id = d->tenant_id, .metadata = d->metadata),
-                   &receipt);
-    if (status != TL_OK)
-        return tl__fail_client(status, db->client);
-    print_receipt(args, &receipt);
-    return 0;
+        tl__args_has(args, "wait")
+            ? tl_publish_wait(db->client, d->topic, event, tl__args_duration_us(args, "wait", 0),
+                              &receipt, &outcomes)
+            : tl_publish(db->client, d->topic, event, &receipt);
+    if (status == TL_OK || (receipt.position > 0 && outcomes))
+        print_receipt(args, &receipt, outcomes);
+    return status == TL_OK ? 0 : tl__fail_client(status, db->client);
 }
 
 /* --------------------------------------------------------------------------------------- bulk -- */
@@ -415,9 +474,14 @@ static int run(struct tl__args *args)
     if (d.type && tl_type_check(d.type, &why) != TL_OK)
         return tl__fail(TL_E_INVALID, "segments separated by '.', such as shop.order.created",
                         "\"%.80s\" is no event type: %s", d.type, why ? why : "malformed");
-    if (is_bulk && (data || d.id))
+    bool is_waiting = tl__args_has(args, "wait");
+    if (is_bulk && (data || d.id || is_waiting))
         return tl__fail(TL_E_INVALID, NULL, "%s does not go with --ndjson or --file",
-                        data ? "DATA" : "--id");
+                        data         ? "DATA"
+                        : is_waiting ? "--wait"
+                                     : "--id");
+    if (is_waiting && tl__args_duration_us(args, "wait", 0) == 0)
+        return tl__fail(TL_E_INVALID, "such as 5s", "--wait is longer than nothing");
     return is_bulk ? publish_lines(args, &db, &d, file) : publish_one(args, &db, &d, data);
 }
 
@@ -429,6 +493,10 @@ static const struct tl__option options[] = {
     {"id", 0, "UUID", "event id; publishing the same id and content again stores nothing new"},
     {"metadata", 0, "JSON", "metadata, a JSON object"},
     {"meta", 'm', "KEY=VALUE", "one member of the metadata; may be repeated"},
+    {"wait", 'w', "DURATION",
+     "wait so long for the subscriptions of mode sync and print what they did; then exit with 7, "
+     "or "
+     "with 14 when one gave the event up"},
     {"ndjson", 0, NULL, "read events from stdin, one JSON object a line"},
     {"file", 'f', "FILE", "the same from a file ('-': stdin)"},
     {"type", 0, "TYPE", "with --ndjson or --file: the type of every event; each line is its data"},

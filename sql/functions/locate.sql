@@ -1,0 +1,26 @@
+-- A generated id holds topic and position (next_id()); others are known to dedup if publish() was given them.
+CREATE OR REPLACE FUNCTION @extschema@.locate(event_id uuid) RETURNS TABLE (topic text, "position" bigint)
+    LANGUAGE plpgsql STABLE ROWS 1
+    SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    hex   text := replace(locate.event_id::text, '-', '');
+    place bigint := ((('x' || substr(hex, 17))::bit(64) & x'3fffffffffffffff')::bigint) >> 14;
+    is_it boolean;
+BEGIN
+    SELECT t.name INTO topic FROM @extschema@.topics t
+     WHERE t.topic_id = ('x' || substr(hex, 14, 3))::bit(12)::integer AND substr(hex, 13, 1) = '7';
+    IF FOUND THEN
+        EXECUTE format('SELECT EXISTS (SELECT FROM @extschema@.%I e WHERE e."position" = $1 AND e.id = $2)', 'topic_' || topic)
+            INTO is_it USING place, locate.event_id;
+        IF is_it THEN
+            "position" := place;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END IF;
+    RETURN QUERY SELECT t.name, d."position" FROM @extschema@.topics t JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id
+                  ORDER BY t.topic_id;
+END $$;
+COMMENT ON FUNCTION @extschema@.locate(uuid) IS
+    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() within the dedup_window. No row: unknown. An id given to a plain INSERT is not found.';
