@@ -125,6 +125,7 @@ extern const char *const invoice;
 /* Add a parameter; a jsonb text begins with its version, \1. */
 void statement_text(struct statement *st, const char *value);
 void statement_jsonb(struct statement *st, const char *versioned);
+void statement_null(struct statement *st);
 /* Add $1 type, $2 tenant, $3 data. */
 void statement_row(struct statement *st);
 /* Add $1 to $4 as libtrunkline's statement takes them; the same row. */

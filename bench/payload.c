@@ -34,6 +34,11 @@ void statement_jsonb(struct statement *st, const char *versioned)
     add(st, versioned, strlen(versioned));
 }
 
+void statement_null(struct statement *st)
+{
+    add(st, NULL, 0);
+}
+
 static void statement_invoice(struct statement *st)
 {
     statement_jsonb(st, invoice_jsonb);
@@ -49,8 +54,9 @@ void statement_row(struct statement *st)
 void statement_library_row(struct statement *st)
 {
     statement_text(st, event_type);
-    statement_invoice(st);
+    statement_null(st); /* key */
     statement_text(st, event_tenant);
+    statement_invoice(st);
 }
 
 void tables_create(const struct bench *b)

@@ -4,6 +4,7 @@ CREATE OR REPLACE FUNCTION @extschema@.drop_topic(name text, force boolean DEFAU
 DECLARE
     number  integer := @extschema@.topic_id_of(drop_topic.name);
     blocker text;
+    waiting bigint;
 BEGIN
     IF drop_topic.name IN ('bus', 'store') THEN
         PERFORM @extschema@.fail('TL005', format('topic "%s" is built in', drop_topic.name), '{"field": "name"}');
@@ -14,12 +15,26 @@ BEGIN
         PERFORM @extschema@.fail('TL001', format('topic "%s" has subscriptions, one is "%s"', drop_topic.name, blocker),
             jsonb_build_object('field', 'name', 'subscription', blocker), 'Unsubscribe first, or pass force => true.');
     END IF;
+    SELECT x.name INTO blocker FROM @extschema@.schedules x WHERE x.topic_id = number ORDER BY x.name LIMIT 1;
+    IF blocker IS NOT NULL AND NOT force THEN
+        PERFORM @extschema@.fail('TL001', format('topic "%s" has schedules, one is "%s"', drop_topic.name, blocker),
+            jsonb_build_object('field', 'name', 'schedule', blocker), 'Remove it with unschedule() first, or pass force => true.');
+    END IF;
+    DELETE FROM @extschema@.schedules x WHERE x.topic_id = number;
     DELETE FROM @extschema@.subscriptions s WHERE s.topic_id = number;
+    PERFORM pg_advisory_xact_lock(@extschema@.lock_class(), 5); -- a mover has rows of ours and wants the topic
     EXECUTE format('DROP TABLE @extschema@.%I', 'topic_' || drop_topic.name);
+    -- now that no transaction that publishes to it is left
+    DELETE FROM @extschema@.scheduled s WHERE s.topic_id = number;
+    GET DIAGNOSTICS waiting = ROW_COUNT;
+    IF waiting > 0 AND NOT force THEN
+        PERFORM @extschema@.fail('TL001', format('topic "%s" has %s delayed events', drop_topic.name, waiting),
+            jsonb_build_object('field', 'name', 'scheduled', waiting), 'Wait for them or cancel() them first, or pass force => true.');
+    END IF;
     DELETE FROM @extschema@.dedup d WHERE d.topic_id = number;
     DELETE FROM @extschema@.unlogged_marks m WHERE m.topic_id = number;
     DELETE FROM @extschema@.topics t WHERE t.topic_id = number;
     PERFORM @extschema@.limit_data();
 END $$;
 COMMENT ON FUNCTION @extschema@.drop_topic(text, boolean) IS
-    'Drop a topic with its events. Refused for bus and store (TL005), and while it has subscriptions (TL001) unless force, which drops those too; dead letters stay.';
+    'Drop a topic with its events. Refused for bus and store (TL005), and while it has subscriptions, schedules or delayed events (TL001) unless force, which drops those too; dead letters stay.';

@@ -9,7 +9,8 @@ DECLARE
     is_it boolean;
 BEGIN
     SELECT t.name INTO topic FROM @extschema@.topics t
-     WHERE t.topic_id = ('x' || substr(hex, 14, 3))::bit(12)::integer AND substr(hex, 13, 1) = '7';
+     WHERE t.topic_id = ('x' || substr(hex, 14, 3))::bit(12)::integer AND substr(hex, 13, 1) = '7'
+       AND has_column_privilege('@extschema@.topic_' || t.name, 'id', 'SELECT');
     IF FOUND THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM @extschema@.%I e WHERE e."position" = $1 AND e.id = $2)', 'topic_' || topic)
             INTO is_it USING place, locate.event_id;
@@ -20,7 +21,7 @@ BEGIN
         END IF;
     END IF;
     RETURN QUERY SELECT t.name, d."position" FROM @extschema@.topics t JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id
-                  ORDER BY t.topic_id;
+                  WHERE d."position" IS NOT NULL ORDER BY t.topic_id;
 END $$;
 COMMENT ON FUNCTION @extschema@.locate(uuid) IS
-    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() within the dedup_window. No row: unknown. An id given to a plain INSERT is not found.';
+    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish to. An id given to a plain INSERT is not found.';

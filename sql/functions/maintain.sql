@@ -8,6 +8,7 @@ CREATE OR REPLACE FUNCTION @extschema@.maintain() RETURNS TABLE (action text, ob
 DECLARE
     step record;
     done record;
+    n    integer;
 BEGIN
     -- one at a time; the leader of the daemons holds another lock all the time, this is for callers by hand
     IF NOT pg_try_advisory_xact_lock(@extschema@.lock_class(), 4) THEN
@@ -44,6 +45,18 @@ BEGIN
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
         RETURN QUERY SELECT 'skipped', 'webhooks', SQLERRM;
     END;
+    -- Late, since publishing here holds up the horizon until the end. A daemon has done it in time.
+    BEGIN
+        n := @extschema@.fire_schedules();
+        RETURN QUERY SELECT 'fired', 'schedules', format('%s slots', n) WHERE n > 0;
+        FOR batch IN 1 .. 10 LOOP
+            n := @extschema@.move_due();
+            RETURN QUERY SELECT 'moved', 'scheduled', format('%s events that were due', n) WHERE n > 0;
+            EXIT WHEN n < 1000;
+        END LOOP;
+    EXCEPTION WHEN lock_not_available OR transaction_rollback THEN
+        RETURN QUERY SELECT 'skipped', 'scheduled', SQLERRM;
+    END;
 END $$;
 COMMENT ON FUNCTION @extschema@.maintain() IS
-    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, notice emptied unlogged topics, drop leaves past retention (one a call), forget old attempts and expired keys of webhooks. Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';
+    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, notice emptied unlogged topics, drop leaves past retention (one a call), fire schedules and move delayed events that are due, forget old attempts and expired keys of webhooks. Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';

@@ -55,7 +55,7 @@ BEGIN
     IF t.dedup_window IS NOT NULL THEN
         DELETE FROM @extschema@.dedup d WHERE d.topic_id = t.topic_id AND d.id IN (
             SELECT x.id FROM @extschema@.dedup x
-             WHERE x.topic_id = t.topic_id AND x.created_at < clock_timestamp() - t.dedup_window
+             WHERE x.topic_id = t.topic_id AND x.scheduled_id IS NULL AND x.created_at < clock_timestamp() - t.dedup_window
              ORDER BY x.created_at LIMIT 10000);
         GET DIAGNOSTICS n = ROW_COUNT;
         IF n > 0 THEN

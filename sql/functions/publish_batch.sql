@@ -3,7 +3,8 @@ CREATE OR REPLACE FUNCTION @extschema@.publish_batch(events jsonb, topic text DE
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    fields text[] := ARRAY['type', 'data', 'id', 'key', 'tenant_id', 'source', 'metadata', 'expires_at'];
+    fields text[] := ARRAY['type', 'data', 'id', 'key', 'tenant_id', 'source', 'metadata', 'expires_at',
+        'run_at', 'delay', 'ttl'];
     e      record;
     field  text;
     detail text;
@@ -30,6 +31,14 @@ BEGIN
             PERFORM (e.x ->> 'id')::uuid;
             field := 'expires_at';
             PERFORM (e.x ->> 'expires_at')::timestamptz;
+            field := 'run_at';
+            PERFORM (e.x ->> 'run_at')::timestamptz;
+            field := 'delay';
+            PERFORM (e.x ->> 'delay')::interval;
+            field := 'ttl';
+            PERFORM (e.x ->> 'ttl')::interval;
+            PERFORM @extschema@.due_time((e.x ->> 'run_at')::timestamptz, (e.x ->> 'delay')::interval, (e.x ->> 'ttl')::interval,
+                (e.x ->> 'expires_at')::timestamptz);
             PERFORM @extschema@.check_event(publish_batch.topic, e.x ->> 'type', e.x -> 'data', e.x ->> 'key', e.x ->> 'tenant_id',
                 e.x ->> 'source', nullif(e.x -> 'metadata', 'null'));
         END LOOP;
@@ -42,15 +51,16 @@ BEGIN
             PERFORM @extschema@.fail('TL005', format('event %s of the batch: %s', e.index, SQLERRM),
                 jsonb_build_object('field', field, 'index', e.index));
     END;
-    IF jsonb_path_exists(events, '$[*].id ? (@ != null)') THEN
+    IF jsonb_path_exists(events, '$[*].keyvalue() ? (@.key == "id" || @.key == "run_at" || @.key == "delay" || @.key == "ttl").value ? (@ != null)') THEN
         -- not by a lateral join: the planner may put Memoize on it, and equal events would be stored once
         FOR e IN SELECT r.* FROM jsonb_array_elements(events) WITH ORDINALITY a(element, i),
                     jsonb_to_record(a.element) AS r(type text, data jsonb, id uuid, key text, tenant_id text,
-                        source text, metadata jsonb, expires_at timestamptz) ORDER BY a.i
+                        source text, metadata jsonb, expires_at timestamptz, run_at timestamptz, delay interval, ttl interval)
+             ORDER BY a.i
         LOOP
             RETURN QUERY SELECT p.id, p."position", p.deduplicated
                 FROM @extschema@.publish(e.type, e.data, publish_batch.topic, e.id, e.key, e.tenant_id, e.source,
-                    nullif(e.metadata, 'null'), e.expires_at) p;
+                    nullif(e.metadata, 'null'), e.expires_at, e.run_at, e.delay, e.ttl) p;
         END LOOP;
         RETURN;
     END IF;
@@ -63,4 +73,4 @@ BEGIN
         RETURNING t.id, t."position", false', 'topic_' || publish_batch.topic) USING events;
 END $$;
 COMMENT ON FUNCTION @extschema@.publish_batch(jsonb, text) IS
-    'Publish a JSON array of events, all or none, in order: objects with the fields type, data, id, key, tenant_id, source, metadata, expires_at, as publish() takes them. Returns one row an event in the same order. Errors as publish(), with the index of the bad event in DETAIL.';
+    'Publish a JSON array of events, all or none, in order: objects with the fields type, data, id, key, tenant_id, source, metadata, expires_at, run_at, delay, ttl, as publish() takes them. Returns one row an event in the same order. Errors as publish(), with the index of the bad event in DETAIL.';

@@ -21,9 +21,22 @@ SELECT t.topic_id, t.name AS topic, t.durability, t.rotation, t.retention, t.max
        (SELECT count(*) FROM @extschema@.leaves l WHERE l.topic_id = t.topic_id) AS leaves,
        (SELECT coalesce(sum(pg_total_relation_size(('@extschema@.leaf_' || t.name || '_' || l.leaf)::regclass)), 0)::bigint
           FROM @extschema@.leaves l WHERE l.topic_id = t.topic_id) AS bytes,
-       t.created_at, t.reset_at
+       t.created_at, t.reset_at,
+       (SELECT count(*) FROM @extschema@.scheduled s WHERE s.topic_id = t.topic_id) AS scheduled,
+       (SELECT min(s.run_at) FROM @extschema@.scheduled s WHERE s.topic_id = t.topic_id) AS next_run_at
   FROM @extschema@.topics t;
 COMMENT ON VIEW @extschema@.topic_status IS 'Topics with last position reserved, number of leaves and size on disk.';
+
+CREATE OR REPLACE VIEW @extschema@.scheduled_events AS
+SELECT s.id, t.name AS topic, s.type, s.key, s.tenant_id, s.run_at, s.expires_at, s.published_by, s.created_at, s.attempts, s.error
+  FROM @extschema@.scheduled s LEFT JOIN @extschema@.topics t USING (topic_id);
+COMMENT ON VIEW @extschema@.scheduled_events IS 'Delayed events that are not in the log yet, without their data.';
+
+CREATE OR REPLACE VIEW @extschema@.schedule_status AS
+SELECT s.name, s.cron, s.timezone, t.name AS topic, s.type, s.data, s.key, s.tenant_id, s.source, s.metadata, s.missed, s.max_missed,
+       s.active, s.last_at, s.next_at, s.fired, s.error, s.created_by, s.created_at, s.updated_at
+  FROM @extschema@.schedules s JOIN @extschema@.topics t USING (topic_id);
+COMMENT ON VIEW @extschema@.schedule_status IS 'Recurring schedules: when they fired last and fire next, and why they failed.';
 
 CREATE OR REPLACE VIEW @extschema@.horizon_holders AS
 SELECT t.name AS topic, l.pid, coalesce(a.application_name, '(prepared transaction)') AS application_name, a.state,
@@ -47,6 +60,10 @@ COMMENT ON COLUMN @extschema@.topic_status.topic IS 'Name of the topic.';
 COMMENT ON COLUMN @extschema@.topic_status.last_position IS 'Last position reserved; 0: none.';
 COMMENT ON COLUMN @extschema@.topic_status.leaves IS 'Leaves that exist, those ahead among them.';
 COMMENT ON COLUMN @extschema@.topic_status.bytes IS 'Size on disk with indexes.';
+COMMENT ON COLUMN @extschema@.topic_status.scheduled IS 'Delayed events that are not in the log yet.';
+COMMENT ON COLUMN @extschema@.topic_status.next_run_at IS 'When the first of them falls due; NULL: there is none.';
+COMMENT ON COLUMN @extschema@.scheduled_events.topic IS 'Name of the topic.';
+COMMENT ON COLUMN @extschema@.schedule_status.topic IS 'Name of the topic.';
 COMMENT ON COLUMN @extschema@.horizon_holders.topic IS 'Name of the topic.';
 COMMENT ON COLUMN @extschema@.horizon_holders.pid IS 'Process; NULL: a prepared transaction.';
 COMMENT ON COLUMN @extschema@.horizon_holders.application_name IS 'As the session calls itself.';
@@ -62,7 +79,9 @@ BEGIN
     FOR c IN SELECT v.attrelid::regclass AS view, v.attname, col_description(t.attrelid, t.attnum) AS words
                FROM pg_attribute v JOIN pg_attribute t ON t.attname = v.attname
               WHERE (v.attrelid, t.attrelid) IN (('@extschema@.subscription_status'::regclass, '@extschema@.subscriptions'::regclass),
-                        ('@extschema@.topic_status'::regclass, '@extschema@.topics'::regclass))
+                        ('@extschema@.topic_status'::regclass, '@extschema@.topics'::regclass),
+                        ('@extschema@.scheduled_events'::regclass, '@extschema@.scheduled'::regclass),
+                        ('@extschema@.schedule_status'::regclass, '@extschema@.schedules'::regclass))
                 AND v.attnum > 0 AND col_description(v.attrelid, v.attnum) IS NULL
     LOOP
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', c.view, c.attname, c.words);

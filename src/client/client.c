@@ -8,7 +8,6 @@
 #include "str.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -140,33 +139,23 @@ void tl__client_drop_conn(tl_client *c)
 
 /* ------------------------------------------------------------------------------- each call -- */
 
-/* Nearly always there is no news since the last call, and one system call says so. */
-static void read_news(tl_client *c)
-{
-    struct pollfd fds[2] = {{.fd = c->cancel_fd, .events = POLLIN},
-                            {.fd = c->conn != NULL ? PQsocket(c->conn) : -1, .events = POLLIN}};
-    uint64_t ignored;
-
-    if (poll(fds, 2, 0) == 0 && (c->conn == NULL || PQstatus(c->conn) == CONNECTION_OK))
-        return;
-    while (read(c->cancel_fd, &ignored, sizeof ignored) > 0) {
-        /* a request for an earlier call */
-    }
-    if (c->conn != NULL && !tl__conn_is_alive(c->conn)) {
-        tl__log(&c->settings, TL_LOG_WARN, "connection lost between calls; reconnecting");
-        tl__client_drop_conn(c);
-    }
-}
-
 tl_status tl__call_begin(tl_client *c)
 {
+    uint64_t ignored;
+
     tl__error_clear(&c->error);
     if (c->settings.conninfo == NULL || c->wake_fd < 0) {
         tl__error_set(&c->error, TL_E_CLOSED, NULL, "client was not opened");
         return TL_E_CLOSED;
     }
-    read_news(c);
+    while (read(c->cancel_fd, &ignored, sizeof ignored) > 0) {
+        /* a request for an earlier call */
+    }
     c->deadline_us = tl__deadline_us(tl__clock_us(), c->settings.timeout_us);
+    if (c->conn != NULL && !tl__conn_is_alive(c->conn)) {
+        tl__log(&c->settings, TL_LOG_WARN, "connection lost between calls; reconnecting");
+        tl__client_drop_conn(c);
+    }
     if (c->conn == NULL) {
         tl_status status = tl__connect(&c->settings, c->cancel_fd, &c->error, &c->conn);
 

@@ -11,22 +11,18 @@
 /* Larger than any topic's max_event_bytes can be: not worth sending. */
 #define MAX_JSON_BYTES 268435456
 
-#define INSERT_SQL(columns, values)                                                                \
-    "INSERT INTO @extschema@.topic_@topic@ (type, data" columns ") VALUES ($1, $2" values ") "     \
-    "RETURNING \"position\", id"
+/* What most events have: a parameter costs the server as much when it is NULL. */
+static const char short_sql[] =
+    "INSERT INTO @extschema@.topic_@topic@ (type, key, tenant_id, data) VALUES ($1, $2, $3, $4) "
+    "RETURNING \"position\", id";
 
-/* What most events have, by [key][tenant]: the server checks a parameter that is NULL too. */
-static const char *const short_sql[2][2] = {
-    {INSERT_SQL("", ""), INSERT_SQL(", tenant_id", ", $3")},
-    {INSERT_SQL(", key", ", $3"), INSERT_SQL(", key, tenant_id", ", $3, $4")},
-};
-
-static const char full_sql[] =
-    INSERT_SQL(", key, tenant_id, source, metadata, expires_at", ", $3, $4, $5, $6, $7");
+static const char insert_sql[] =
+    "INSERT INTO @extschema@.topic_@topic@ (type, key, tenant_id, data, source, metadata, "
+    "expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING \"position\", id";
 
 static const char publish_sql[] =
     "SELECT p.\"position\", p.id, p.deduplicated FROM @extschema@.publish(type => $1, "
-    "data => $2, key => $3, tenant_id => $4, source => $5, metadata => $6, expires_at => $7, "
+    "key => $2, tenant_id => $3, data => $4, source => $5, metadata => $6, expires_at => $7, "
     "event_id => $8, topic => $9) p";
 
 /* ---------------------------------------------------------------------------------- checks -- */
@@ -112,9 +108,7 @@ const char *tl__publish_template(const struct tl__element *el)
 {
     if (el->event.id != NULL)
         return publish_sql;
-    if (!is_short(&el->event))
-        return full_sql;
-    return short_sql[el->event.key != NULL][el->event.tenant_id != NULL];
+    return is_short(&el->event) ? short_sql : insert_sql;
 }
 
 /* Binary jsonb: version 1, then the text. */
@@ -140,11 +134,9 @@ tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, c
         add_jsonb(json, event->metadata, metadata_len);
 
     tl__param_text(ret, event->type);
+    tl__param_text(ret, event->key);
+    tl__param_text(ret, event->tenant_id);
     tl__param_bytes(ret, json->data, data_end);
-    if (event->key != NULL || !is_short(event))
-        tl__param_text(ret, event->key);
-    if (event->tenant_id != NULL || !is_short(event))
-        tl__param_text(ret, event->tenant_id);
     if (is_short(event))
         return TL_OK;
     tl__param_text(ret, event->source);

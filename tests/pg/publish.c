@@ -78,56 +78,6 @@ static void absent_fields_stay_absent(void **state)
     batch = tl_batch_free(batch);
 }
 
-static void expect_text(const char *actual, const char *expected)
-{
-    if (expected == NULL)
-        assert_null(actual);
-    else
-        assert_string_equal(actual, expected);
-}
-
-/* Each set of optional fields: the statement sent has only the columns that are needed. */
-static void any_set_of_fields_comes_back(void **state)
-{
-    struct fixture *f = *state;
-    tl_batch *batch = NULL;
-
-    for (int set = 0; set < 64; set++) {
-        tl_new_event event = {
-            .size = sizeof event,
-            .type = "a",
-            .data = "7",
-            .key = set & 1 ? "key" : NULL,
-            .tenant_id = set & 2 ? "tenant" : NULL,
-            .source = set & 4 ? "source" : NULL,
-            .metadata = set & 8 ? "{\"m\": 1}" : NULL,
-            .expires_at_us = set & 16 ? 4102444800000000 : 0,
-        };
-        char id[37];
-        const tl_event *e;
-        tl_receipt receipt;
-
-        if (set & 32) {
-            (void)snprintf(id, sizeof id, "11111111-1111-4111-8111-1111111111%02x", (unsigned)set);
-            event.id = id;
-        }
-        assert_status(f->c, tl_publish(f->c, NULL, &event, &receipt), TL_OK);
-        assert_status(
-            f->c, tl_read(f->c, TL_READ_OPTIONS(.after = (int64_t)receipt.position - 1), &batch),
-            TL_OK);
-        assert_int_equal(tl_batch_count(batch), 1);
-        e = tl_batch_event(batch, 0);
-        expect_text(tl_event_key(e), event.key);
-        expect_text(tl_event_tenant_id(e), event.tenant_id);
-        expect_text(tl_event_source(e), event.source);
-        expect_text(tl_event_metadata(e, NULL), event.metadata);
-        assert_string_equal(tl_event_data(e, NULL), "7");
-        assert_int_equal(tl_event_expires_at_us(e), event.expires_at_us);
-        expect_text(tl_event_id(e), event.id != NULL ? event.id : receipt.id);
-        batch = tl_batch_free(batch);
-    }
-}
-
 static void bad_input_is_named_and_not_stored(void **state)
 {
     struct fixture *f = *state;
@@ -307,7 +257,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test_with_client(every_field_comes_back),
         test_with_client(absent_fields_stay_absent),
-        test_with_client(any_set_of_fields_comes_back),
         test_with_client(bad_input_is_named_and_not_stored),
         test_with_client(the_size_limit_is_stated),
         test_with_client(unknown_topics_are_not_found),

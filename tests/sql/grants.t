@@ -32,6 +32,23 @@ subtest 'a publisher publishes' => sub {
     is($as{publisher}->do("BEGIN; $p) VALUES ('a', '1'); SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'; COMMIT"), 2, 'with the in-flight lock and the bell');
 };
 
+subtest 'a publisher schedules' => sub {
+    my $owned = $owner->do("SELECT id FROM trunkline.publish('a', '1', 'store', delay => '1 h')");
+    allowed('publisher', $_) for
+        "SELECT * FROM trunkline.publish('a', '1', delay => '1 h', ttl => '1 h')", "SELECT * FROM trunkline.publish('a', '1', run_at => now() + interval '10 s')",
+        "SELECT * FROM trunkline.publish('a', '1', ttl => '1 h')",
+        "WITH p AS (SELECT id FROM trunkline.publish('a', '1', delay => '1 h', event_id => '00000000-0000-4000-8000-000000000009')) SELECT id FROM p",
+        "SELECT trunkline.reschedule('00000000-0000-4000-8000-000000000009', now() + interval '2 h')", "SELECT trunkline.cancel('00000000-0000-4000-8000-000000000009')";
+    denied('publisher', $_) for
+        "SELECT trunkline.publish('a', '1', 'store', delay => '1 h')", "SELECT data FROM trunkline.scheduled", "UPDATE trunkline.scheduled SET type = 'x'",
+        "INSERT INTO trunkline.scheduled (topic_id, id, run_at, due_at, type, data) VALUES (2, gen_random_uuid(), now(), now(), 'a', '1')",
+        "INSERT INTO trunkline.scheduled (topic_id, id, run_at, due_at, type, data, published_by) VALUES (1, gen_random_uuid(), now(), now(), 'a', '1', 'me')",
+        "SELECT trunkline.schedule('x', '* * * * *', 'a')", 'SELECT trunkline.move_due()', 'SELECT trunkline.fire_schedules()', 'SELECT * FROM trunkline.scheduled_events', 'SELECT * FROM trunkline.schedules';
+    is($as{publisher}->error("SELECT trunkline.$_")->{state}, 'TL002', "that of another topic is not there: $_") for "cancel('$owned')", "reschedule('$owned', now())";
+    is($as{publisher}->do('SELECT count(*) FROM trunkline.scheduled'), 2, 'nor seen');
+    $owner->do("SELECT trunkline.cancel('$owned'); DELETE FROM trunkline.scheduled");
+};
+
 subtest 'a publisher forges nothing' => sub {
     denied('publisher', "$p, $_->[0]) VALUES ('a', '1', $_->[1])", "no $_->[0]") for
         ['"position"', '5'], ['created_at', 'now()'], ['topic_id', '2'], ['stream', "'s'"], ['version', '1'];
@@ -74,7 +91,7 @@ subtest 'a consumer consumes' => sub {
 subtest 'a consumer does no more' => sub {
     denied('consumer', $_) for
         "SELECT trunkline.publish('a', '1')", "$p) VALUES ('a', '1')", "SELECT setval('trunkline.position_bus', 1)", "SELECT nextval('trunkline.position_bus')", 'SELECT * FROM trunkline.topic_store', "SELECT * FROM trunkline.read('store')", 'SELECT * FROM trunkline.events',
-        'DELETE FROM trunkline.topic_bus', 'DELETE FROM trunkline.dead_letters', 'UPDATE trunkline.topics SET retention = NULL', 'SELECT trunkline.maintain()', "SELECT trunkline.drop_topic('bus')", "SELECT trunkline.create_topic('x')", 'SELECT * FROM trunkline.dedup';
+        'DELETE FROM trunkline.topic_bus', 'DELETE FROM trunkline.dead_letters', 'UPDATE trunkline.topics SET retention = NULL', 'SELECT trunkline.maintain()', "SELECT trunkline.drop_topic('bus')", "SELECT trunkline.create_topic('x')", 'DELETE FROM trunkline.dedup';
 };
 
 subtest 'a subscription to a topic one may not read' => sub {
