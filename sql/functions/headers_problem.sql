@@ -11,7 +11,8 @@ BEGIN
                       THEN format('has %s, which is reserved', lower(h.key))
                   WHEN jsonb_typeof(h.value) <> 'string' THEN format('has %s, which is no text', h.key)
                   WHEN h.value #>> '{}' ~ '[\x01-\x08\x0a-\x1f\x7f]' THEN format('has %s with a control character', h.key)
-                  WHEN octet_length(h.value #>> '{}') NOT BETWEEN 1 AND 4096 THEN format('has %s of not 1 to 4096 bytes', h.key) END
+                  WHEN octet_length(h.value #>> '{}') NOT BETWEEN 1 AND 4096 OR h.value #>> '{}' !~ '[^ \t]'
+                      THEN format('has %s of not 1 to 4096 bytes', h.key) END
                 FROM jsonb_each(headers) h
                ORDER BY 1 LIMIT 1) END; -- NULL last
 END $$;

@@ -13,14 +13,16 @@ DECLARE
 BEGIN
     IF jsonb_typeof(failures) <> 'array' OR jsonb_path_exists(failures,
         '$[*] ? (@.type() != "object" || !(exists(@.position)) || @.position.type() != "number" || @.position != @.position.floor() || @.position > 9e18
+                 || exists(@.wish_us ? (@.type() != "number" || @ != @.floor() || @ < 0 || @ > 9e18))
+                 || exists(@.floor_us ? (@.type() != "number" || @ != @.floor() || @ < 0 || @ > 9e18))
                  || exists(@.retry_after_us ? (@.type() != "number" || @ != @.floor() || @ < 0 || @ > 9e18))
                  || exists(@.verdict ? (@ != "retry" && @ != "fail" && @ != "skip")))', silent => true)
     THEN
         PERFORM @extschema@.fail('TL005', 'failures is not an array of objects with position, error, verdict (retry, fail or skip), retry_after_us',
             '{"field": "failures"}');
     END IF;
-    FOR f IN SELECT x."position", coalesce(x.error, '') AS error, coalesce(x.verdict, 'retry') AS verdict, x.retry_after_us
-               FROM jsonb_to_recordset(failures) AS x("position" bigint, error text, verdict text, retry_after_us bigint)
+    FOR f IN SELECT x."position", coalesce(x.error, '') AS error, coalesce(x.verdict, 'retry') AS verdict, x.retry_after_us, x.wish_us, x.floor_us
+               FROM jsonb_to_recordset(failures) AS x("position" bigint, error text, verdict text, retry_after_us bigint, wish_us bigint, floor_us bigint)
               ORDER BY 1
     LOOP
         SELECT * INTO r FROM @extschema@.retries x WHERE x.token = l.token AND x."position" = f."position";
@@ -50,7 +52,10 @@ BEGIN
                 VALUES (s.subscription_id, f."position", l.slot, attempt,
                     clock_timestamp() + CASE WHEN f.retry_after_us IS NOT NULL
                         THEN least(f.retry_after_us, 86400000000 * 365) * interval '1 us'
-                        ELSE @extschema@.backoff(s.retry_delay, s.retry_cap, attempt) END,
+                        ELSE greatest(least(coalesce(f.floor_us, 0), 86400000000 * 365) * interval '1 us',
+                            CASE WHEN f.wish_us IS NULL THEN @extschema@.backoff(s.retry_delay, s.retry_cap, attempt)
+                            ELSE greatest(least(f.wish_us * interval '1 us', 2 * least(s.retry_delay * power(2, least(attempt - 1, 40)), s.retry_cap)),
+                                least(s.retry_delay * power(2, least(attempt - 1, 40)), s.retry_cap)) END) END,
                     left(f.error, 2000), clock_timestamp(), history)
                 ON CONFLICT (subscription_id, "position") DO UPDATE
                    SET token = NULL, solo = false, next_attempt_at = excluded.next_attempt_at,

@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION @extschema@.take_resends(owner text)
-    RETURNS TABLE (resend_id bigint, subscription_id bigint, body text, id text, type text, source text, stream text, key text,
-        tenant_id text, data text, created_at text, "position" bigint)
+    RETURNS TABLE (resend_id bigint, subscription_id bigint, body text, id text, type text, source text, stream text, version bigint,
+        key text, tenant_id text, data text, created_us bigint, expires_us bigint, "position" bigint)
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -25,15 +25,17 @@ BEGIN
         type := e.type;
         source := e.source;
         stream := e.stream;
+        version := e.version;
         key := e.key;
         tenant_id := e.tenant_id;
         data := e.data::text;
-        created_at := to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+        created_us := (extract(epoch FROM e.created_at) * 1000000)::bigint;
+        expires_us := (extract(epoch FROM e.expires_at) * 1000000)::bigint;
         -- as the library writes an event
-        body := format('{"position":%s,"id":%s,"type":%s,"source":%s,"stream":%s,"version":%s,"key":%s,"tenant_id":%s,"data":%s,"metadata":%s,"expires_at":%s,"created_at":"%s"}',
+        body := format('{"position":%s,"id":%s,"type":%s,"source":%s,"stream":%s,"version":%s,"key":%s,"tenant_id":%s,"data":%s,"metadata":%s,"expires_at":%s,"created_at":%s}',
             e."position", to_json(e.id), to_json(e.type), coalesce(to_json(e.source), 'null'), coalesce(to_json(e.stream), 'null'),
             coalesce(e.version::text, 'null'), coalesce(to_json(e.key), 'null'), coalesce(to_json(e.tenant_id), 'null'), e.data, coalesce(e.metadata, 'null'),
-            coalesce(to_json(to_char(e.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'null'), created_at);
+            coalesce(to_json(to_char(e.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'null'), to_json(to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
         RETURN NEXT;
     END LOOP;
 END $$;

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const not_public_v4[] = {
     "0.0.0.0/8",     "10.0.0.0/8",      "100.64.0.0/10",  "127.0.0.0/8",    "169.254.0.0/16",
@@ -70,22 +71,53 @@ static bool is_in(const char *const *list, size_t count, const uint8_t bytes[16]
     return false;
 }
 
+/* Letters, digits, '-', '_' and dots, and not only digits and dots: that would be an address. */
+static bool parse_host(const char *text, size_t len, char ret[TL_NETGUARD_MAX_HOST])
+{
+    bool is_name = false;
+
+    if (len >= TL_NETGUARD_MAX_HOST || text[0] == '.' || text[0] == '-')
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+        if (!is_letter && c != '.' && !(c >= '0' && c <= '9'))
+            return false;
+        is_name = is_name || is_letter;
+        ret[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    }
+    ret[len] = 0;
+    return is_name;
+}
+
 bool tl__netguard_allow(struct tl__netguard *guard, const char *list)
 {
-    size_t count = guard->allow_count;
+    size_t count = guard->allow_count, hosts = guard->host_count;
 
     for (const char *at = list; *at;) {
         at += strspn(at, ", ");
         size_t len = strcspn(at, ", ");
         if (len == 0)
             break;
-        if (count == TL_NETGUARD_MAX_ALLOW || !parse_cidr(at, len, &guard->allow[count]))
+        if (count < TL_NETGUARD_MAX_ALLOW && parse_cidr(at, len, &guard->allow[count]))
+            count++;
+        else if (hosts < TL_NETGUARD_MAX_ALLOW && parse_host(at, len, guard->hosts[hosts]))
+            hosts++;
+        else
             return false;
-        count++;
         at += len;
     }
     guard->allow_count = count;
+    guard->host_count = hosts;
     return true;
+}
+
+bool tl__netguard_permits_host(const struct tl__netguard *guard, const char *host)
+{
+    for (size_t i = 0; i < guard->host_count; i++)
+        if (strcasecmp(guard->hosts[i], host) == 0)
+            return true;
+    return false;
 }
 
 bool tl__netguard_permits(const struct tl__netguard *guard, const struct sockaddr *address)

@@ -2,7 +2,7 @@
  * control.c: see control.h.
  *
  * @thread: everything but start, wake and stop runs on control's own thread.
- * @locks: `lock` guards is_stopping, is_woken, has_ended and the exchange of `client`.
+ * @locks: `lock` guards is_stopping, is_woken, is_noted, has_ended and the exchange of `client`.
  */
 #include "control.h"
 
@@ -16,8 +16,10 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "log.h"
+#include "webhooks.h"
 
 static const uint64_t LOOK_INTERVAL_US = 1000000;
+static const uint64_t FLUSH_INTERVAL_US = 50000; /* of the journal, so that entries go together */
 /* A server that answers nothing, not even a cancel request, may hold the thread for good. */
 static const uint64_t STOP_PATIENCE_US = 2000000;
 
@@ -26,8 +28,10 @@ struct tl__control {
     uv_thread_t thread;
     uv_mutex_t lock;
     uv_cond_t changed;
-    bool is_stopping, is_woken, has_ended;
+    bool is_stopping, is_woken, is_noted, has_ended;
     tl_client *client; /* NULL: not connected */
+    struct tl__webhooks webhooks;
+    uint64_t looked_at_us, flushed_at_us;
     bool is_leader, has_complained;
     uint64_t maintained_at_us; /* 0: not yet by this leader */
 };
@@ -40,10 +44,12 @@ static void pgclearp(PGresult **result)
 
 /* ------------------------------------------------------------------------------------------ SQL */
 
-/* One statement; `sql` names the schema as @schema@ (checked to be a plain name). NULL: failed and
- * logged, and the connection is given up if that is the cause. */
-static PGresult *query(struct tl__control *c, const char *event, const char *sql)
+/* One statement with text parameters; `sql` names the schema as @schema@ (checked to be a plain
+ * name). NULL: failed and logged, and the connection is given up if that is the cause. */
+static PGresult *query_with(void *control, const char *event, const char *sql, int n,
+                            const char *const *values)
 {
+    struct tl__control *c = control;
     TL_CLEANUP(tl__buf_done)
     struct tl__buf text = TL_BUF_INIT;
     static const char token[] = "@schema@";
@@ -56,7 +62,7 @@ static PGresult *query(struct tl__control *c, const char *event, const char *sql
     tl__buf_add_str(&text, sql);
     PGconn *conn = tl_client_pgconn(c->client);
     PGresult *result =
-        text.is_failed ? NULL : PQexecParams(conn, text.data, 0, NULL, NULL, NULL, NULL, 0);
+        text.is_failed ? NULL : PQexecParams(conn, text.data, n, NULL, values, NULL, NULL, 0);
     if (PQresultStatus(result) == PGRES_TUPLES_OK)
         return result;
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -64,6 +70,11 @@ static PGresult *query(struct tl__control *c, const char *event, const char *sql
                   "sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE), NULL);
     PQclear(result);
     return NULL;
+}
+
+static PGresult *query(struct tl__control *c, const char *event, const char *sql)
+{
+    return query_with(c, event, sql, 0, NULL);
 }
 
 /* ----------------------------------------------------------------------------------- connection */
@@ -159,8 +170,7 @@ static void look(struct tl__control *c)
         " (SELECT pg_catalog.format('SELECT %I.%I($1::pg_catalog.jsonb)', n.nspname, p.proname)"
         "    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
         "   WHERE p.oid = @schema@.target_function(s.target)),"
-        " (extract(epoch FROM s.retry_delay) * 1000000)::bigint,"
-        " (extract(epoch FROM s.retry_cap) * 1000000)::bigint"
+        " (extract(epoch FROM s.timeout) * 1000000)::bigint, s.target_options ->> 'concurrency'"
         " FROM @schema@.subscriptions s WHERE s.active AND s.target IS NOT NULL"
         /* those run in the publisher's transaction */
         " AND NOT (s.mode = 'sync' AND s.target LIKE 'sql:%')"
@@ -176,23 +186,54 @@ static void look(struct tl__control *c)
             .name = copy_value(r, i, 1), /* borrowed from r */
             .target = copy_value(r, i, 2),
             .call = copy_value(r, i, 3),
-            .retry_delay_us = strtoull(PQgetvalue(r, i, 4), NULL, 10),
-            .retry_cap_us = strtoull(PQgetvalue(r, i, 5), NULL, 10),
+            .timeout_us = strtoull(PQgetvalue(r, i, 4), NULL, 10),
+            .concurrency = (uint32_t)strtoul(PQgetvalue(r, i, 5), NULL, 10),
         };
-    if (list.items)
+    TL_CLEANUP(pgclearp)
+    PGresult *webhooks = list.items ? tl__webhooks_load(&c->webhooks, &list) : NULL;
+    if (webhooks)
         c->settings.on_list(&list, c->settings.userdata);
     free(list.items);
+    struct tl__resends *resends = webhooks ? tl__webhooks_resends(&c->webhooks) : NULL;
+    if (resends)
+        c->settings.on_resends(resends, c->settings.userdata);
 }
 
+/* Until it is time to look or to flush; false: stop. */
 static bool wait_for_turn(struct tl__control *c)
 {
+    uint64_t now;
+
     uv_mutex_lock(&c->lock);
-    if (!c->is_stopping && !c->is_woken)
-        uv_cond_timedwait(&c->changed, &c->lock, LOOK_INTERVAL_US * 1000);
-    c->is_woken = false;
+    while (!c->is_stopping && !c->is_woken &&
+           (now = tl__clock_us()) < c->looked_at_us + LOOK_INTERVAL_US) {
+        uint64_t until = c->looked_at_us + LOOK_INTERVAL_US;
+        if (c->is_noted && until > c->flushed_at_us + FLUSH_INTERVAL_US)
+            until = c->flushed_at_us + FLUSH_INTERVAL_US;
+        if (until <= now)
+            break;
+        uv_cond_timedwait(&c->changed, &c->lock, (until - now) * 1000);
+    }
+    if (c->is_woken)
+        c->looked_at_us = 0;
+    c->is_woken = c->is_noted = false;
     bool is_stopping = c->is_stopping;
     uv_mutex_unlock(&c->lock);
     return !is_stopping;
+}
+
+static void take_turn(struct tl__control *c)
+{
+    bool is_flushed = tl__webhooks_flush(&c->webhooks);
+
+    c->flushed_at_us = tl__clock_us();
+    if (is_flushed && c->flushed_at_us >= c->looked_at_us + LOOK_INTERVAL_US) {
+        c->looked_at_us = c->flushed_at_us;
+        look(c);
+        lead(c);
+    }
+    if (PQstatus(tl_client_pgconn(c->client)) != CONNECTION_OK)
+        disconnect(c);
 }
 
 static void run(void *userdata)
@@ -200,13 +241,13 @@ static void run(void *userdata)
     struct tl__control *c = userdata;
 
     do {
-        if (!c->client && !connect_once(c))
-            continue;
-        look(c);
-        lead(c);
-        if (PQstatus(tl_client_pgconn(c->client)) != CONNECTION_OK)
-            disconnect(c);
+        if (c->client || connect_once(c))
+            take_turn(c);
+        else
+            c->looked_at_us = tl__clock_us(); /* not before the next turn */
     } while (wait_for_turn(c));
+    if (c->client)
+        (void)tl__webhooks_flush(&c->webhooks);
     disconnect(c); /* gives up the leadership with the session */
     uv_mutex_lock(&c->lock);
     c->has_ended = true;
@@ -223,6 +264,7 @@ struct tl__control *tl__control_start(const struct tl__control_settings *setting
     if (!c)
         return NULL;
     c->settings = *settings;
+    tl__webhooks_init(&c->webhooks, query_with, c, settings->journal);
     uv_mutex_init(&c->lock);
     uv_cond_init(&c->changed);
     if (uv_thread_create(&c->thread, run, c) == 0)
@@ -238,6 +280,15 @@ void tl__control_wake(struct tl__control *c)
     uv_mutex_lock(&c->lock);
     c->is_woken = true;
     uv_cond_signal(&c->changed);
+    uv_mutex_unlock(&c->lock);
+}
+
+void tl__control_note(struct tl__control *c)
+{
+    uv_mutex_lock(&c->lock);
+    if (!c->is_noted)
+        uv_cond_signal(&c->changed);
+    c->is_noted = true;
     uv_mutex_unlock(&c->lock);
 }
 

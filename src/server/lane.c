@@ -10,7 +10,10 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "breaker.h"
+#include "buf.h"
 #include "clock.h"
+#include "json.h"
 #include "log.h"
 #include "str.h"
 
@@ -24,6 +27,9 @@ struct served {
     const struct tl__sink_kind *kind;
     struct tl__sink *sink;
     const char *problem; /* why it is not served; static text */
+    struct tl__breaker breaker;
+    enum tl__breaker_state shown; /* in the log */
+    uint32_t handled_with;        /* concurrency the worker has for it; 0: it does not handle it */
     uint32_t in_flight;
     bool is_seen, is_retired, is_broken;
 };
@@ -31,8 +37,10 @@ struct served {
 struct delivery {
     struct tl__sink_delivery view; /* first: done() gets its address */
     struct served *served;
-    tl_delivery *delivery;
+    tl_delivery *delivery; /* NULL: a resend */
     char *body;
+    struct tl__resends *resends; /* of a resend: what view points into */
+    int64_t resend_id;
     tl_verdict verdict;
     bool is_in_handler, is_done;
 };
@@ -47,10 +55,12 @@ struct tl__lane {
     uv_poll_t worker_poll, timer_poll;
     uv_async_t async;
     int timer_fd;
-    uv_mutex_t lock; /* of the two below */
+    uv_mutex_t lock; /* of the next two */
     struct tl__subscription_list *posted;
+    struct tl__resends *resends;
     atomic_bool is_stop_posted, is_abort_posted;
     bool is_ready, is_stopping, is_aborting, has_ended;
+    bool is_changed; /* a target broke, a breaker moved */
 };
 
 static void step(struct tl__lane *lane);
@@ -83,9 +93,7 @@ static void served_free(struct served *s)
 {
     if (s->sink)
         s->kind->close(s->sink);
-    free(s->what.name);
-    free(s->what.target);
-    free(s->what.call);
+    tl__subscription_done(&s->what);
     free(s);
 }
 
@@ -117,7 +125,7 @@ static void log_result(const struct delivery *d, const struct tl__sink_result *r
 
     tl__log_event(is_fine ? TL_LOG_DEBUG : TL_LOG_WARN, is_fine ? "delivered" : "delivery_failed",
                   "subscription", d->view.subscription, "delivery", d->view.id, "type",
-                  d->view.type, "attempt", TL_NUMBER(d->view.attempt), "result",
+                  d->view.event.type, "attempt", TL_NUMBER(d->view.attempt), "result",
                   words[result->word], "reason",
                   is_fine           ? NULL
                   : result->summary ? result->summary
@@ -125,11 +133,76 @@ static void log_result(const struct delivery *d, const struct tl__sink_result *r
                   NULL);
 }
 
+/* The entry of a request in the journal; NULL: no memory. */
+static char *journal_entry(const struct delivery *d, const struct tl__sink_result *result)
+{
+    const struct tl__sink_attempt *a = result->attempt;
+    const struct tl__sink_event *e = &d->view.event;
+    bool is_delivered = result->word == TL__SINK_DELIVERED;
+    struct tl__buf b = TL_BUF_INIT;
+
+    tl__buf_addf(&b,
+                 "{\"subscription_id\":%lld,\"event_id\":\"%s\",\"position\":%lld,"
+                 "\"attempt\":%u,\"is_delivered\":%s,\"is_rejected\":%s,\"duration_us\":%llu,"
+                 "\"started_us\":%lld",
+                 (long long)d->served->what.id, e->id, (long long)e->position, d->view.attempt,
+                 is_delivered ? "true" : "false",
+                 result->word == TL__SINK_REJECT ? "true" : "false",
+                 (unsigned long long)a->duration_us, (long long)a->started_at_us);
+    if (d->resend_id)
+        tl__buf_addf(&b, ",\"resend_id\":%lld", (long long)d->resend_id);
+    if (a->status)
+        tl__buf_addf(&b, ",\"http_status\":%d", a->status);
+    tl__json_add_name(&b, "event_type");
+    tl__json_add_text(&b, e->type);
+    tl__json_add_name(&b, "url");
+    tl__json_add_text(&b, a->url);
+    if (a->status) {
+        char *response = malloc(a->response_len + 1);
+        for (size_t i = 0; response && i < a->response_len; i++)
+            response[i] = a->response[i] ? a->response[i] : '?'; /* what text cannot hold */
+        if (response) {
+            response[a->response_len] = 0;
+            tl__utf8_clean(response);
+            tl__json_add_name(&b, "response");
+            tl__json_add_text(&b, response);
+        }
+        free(response);
+    }
+    if (!is_delivered) {
+        char *error = strdup(result->error);
+        if (error)
+            tl__utf8_clean(error);
+        tl__json_add_name(&b, "error");
+        tl__json_add_text(&b, error);
+        free(error);
+    }
+    tl__buf_add_char(&b, '}');
+    return tl__buf_take(&b, NULL);
+}
+
+/* Into the journal, unless it is a success that changes nothing and nobody wants to read about. */
+static void note_attempt(struct delivery *d, const struct tl__sink_result *result)
+{
+    struct served *s = d->served;
+    bool is_delivered = result->word == TL__SINK_DELIVERED;
+    bool is_news = !is_delivered || d->resend_id || s->what.failures > 0 ||
+                   s->breaker.failures > 0 || s->breaker.state != TL__BREAKER_CLOSED;
+
+    if (!is_news && s->what.log != TL__LOG_ALL)
+        return;
+    uint64_t seq = tl__journal_add(s->lane->settings.journal, journal_entry(d, result));
+    if (is_delivered || !d->resend_id)
+        tl__breaker_count(&s->breaker, is_delivered, s->what.breaker_failures, seq);
+    s->lane->is_changed = s->lane->is_changed || s->breaker.state != s->shown;
+}
+
 static void delivery_free(struct delivery *d)
 {
     struct served *s = d->served;
 
     tl_free(d->body);
+    tl__resends_unref(d->resends);
     free(d);
     s->in_flight--;
     maybe_free(s);
@@ -145,12 +218,21 @@ static void on_done(struct tl__sink_delivery *view, const struct tl__sink_result
         return;
     }
     log_result(d, result);
+    if (result->attempt)
+        note_attempt(d, result);
+    if (!d->delivery) {
+        delivery_free(d);
+        kick(lane);
+        return;
+    }
     if (result->word == TL__SINK_FATAL)
-        d->served->is_broken = true;
+        d->served->is_broken = lane->is_changed = true;
     if (result->error)
         tl_delivery_set_error(d->delivery, result->error);
-    if (result->retry_after_us)
-        tl_delivery_set_retry_after(d->delivery, result->retry_after_us);
+    if (result->wish_us)
+        tl_delivery_set_retry_wish(d->delivery, result->wish_us);
+    if (result->floor_us)
+        tl_delivery_set_retry_floor(d->delivery, result->floor_us);
     d->verdict = verdict_of(result->word);
     d->is_done = true;
     if (d->is_in_handler)
@@ -162,13 +244,23 @@ static void on_done(struct tl__sink_delivery *view, const struct tl__sink_result
     kick(lane);
 }
 
-static uint64_t backoff_us(const struct tl__subscription *what, uint32_t attempt)
+static struct tl__sink_event view_of(const tl_event *e)
 {
-    uint64_t delay = what->retry_delay_us;
+    struct tl__sink_event view = {
+        .id = tl_event_id(e),
+        .type = tl_event_type(e),
+        .source = tl_event_source(e),
+        .stream = tl_event_stream(e),
+        .key = tl_event_key(e),
+        .tenant_id = tl_event_tenant_id(e),
+        .position = tl_event_position(e),
+        .version = tl_event_version(e),
+        .created_at_us = tl_event_created_at_us(e),
+        .expires_at_us = tl_event_expires_at_us(e),
+    };
 
-    for (uint32_t i = 1; i < attempt && delay < what->retry_cap_us; i++)
-        delay *= 2;
-    return delay < what->retry_cap_us ? delay : what->retry_cap_us;
+    view.data = tl_event_data(e, &view.data_len);
+    return view;
 }
 
 static tl_verdict handle(tl_delivery *delivery, void *userdata)
@@ -187,12 +279,11 @@ static tl_verdict handle(tl_delivery *delivery, void *userdata)
     *d = (struct delivery){
         .view = {.id = tl_delivery_id(delivery),
                  .subscription = s->what.name,
-                 .event_id = tl_event_id(event),
-                 .type = tl_event_type(event),
+                 .event = view_of(event),
                  .attempt = tl_delivery_attempt(delivery),
                  .body = body,
                  .body_len = len,
-                 .backoff_us = backoff_us(&s->what, tl_delivery_attempt(delivery)),
+                 .timeout_us = s->what.timeout_us,
                  .tx = tl_delivery_tx(delivery),
                  .done = on_done},
         .served = s,
@@ -209,6 +300,71 @@ static tl_verdict handle(tl_delivery *delivery, void *userdata)
     tl_verdict verdict = d->verdict;
     delivery_free(d);
     return verdict;
+}
+
+/* -------------------------------------------------------------------------------------- resends */
+
+static struct served *find_id(struct tl__lane *lane, int64_t id)
+{
+    for (struct served *s = lane->served; s; s = s->next)
+        if (s->what.id == id && s->sink)
+            return s;
+    return NULL;
+}
+
+/* What is not sent here, others take over later. */
+static void resend(struct tl__lane *lane, struct tl__resends *r, int row)
+{
+    struct served *s = find_id(lane, tl__resends_number(r, row, TL__RESEND_SUBSCRIPTION));
+    struct delivery *d = s ? calloc(1, sizeof *d) : NULL;
+    struct tl__buf id = TL_BUF_INIT;
+    const char *data = tl__resends_text(r, row, TL__RESEND_DATA),
+               *event_id = tl__resends_text(r, row, TL__RESEND_EVENT_ID);
+
+    if (!d)
+        return;
+    tl__buf_addf(&id, "%s.%lld", event_id, (long long)s->what.id);
+    r->refs++;
+    *d = (struct delivery){
+        .view = {.subscription = s->what.name,
+                 .event = {.id = event_id,
+                           .type = tl__resends_text(r, row, TL__RESEND_TYPE),
+                           .source = tl__resends_text(r, row, TL__RESEND_SOURCE),
+                           .stream = tl__resends_text(r, row, TL__RESEND_STREAM),
+                           .key = tl__resends_text(r, row, TL__RESEND_KEY),
+                           .tenant_id = tl__resends_text(r, row, TL__RESEND_TENANT),
+                           .data = data,
+                           .data_len = strlen(data),
+                           .position = tl__resends_number(r, row, TL__RESEND_POSITION),
+                           .version = tl__resends_number(r, row, TL__RESEND_VERSION),
+                           .created_at_us = tl__resends_number(r, row, TL__RESEND_CREATED_US),
+                           .expires_at_us = tl__resends_number(r, row, TL__RESEND_EXPIRES_US)},
+                 .body = tl__resends_text(r, row, TL__RESEND_BODY),
+                 .body_len = strlen(tl__resends_text(r, row, TL__RESEND_BODY)),
+                 .timeout_us = s->what.timeout_us,
+                 .done = on_done},
+        .served = s,
+        .resends = r,
+        .resend_id = tl__resends_number(r, row, TL__RESEND_ID),
+    };
+    d->body = tl__buf_take(&id, NULL); /* the only memory of its own */
+    d->view.id = d->body;
+    s->in_flight++;
+    if (d->view.id)
+        s->kind->deliver(s->sink, &d->view);
+    else
+        delivery_free(d);
+}
+
+static void send_resends(struct tl__lane *lane, struct tl__resends *list)
+{
+    while (list) {
+        struct tl__resends *r = list;
+        list = r->next;
+        for (int row = 0; row < PQntuples(r->rows) && !lane->is_stopping && !lane->has_ended; row++)
+            resend(lane, r, row);
+        tl__resends_unref(r);
+    }
 }
 
 /* ---------------------------------------------------------------------------- what is served now */
@@ -241,23 +397,24 @@ static void retire(struct served *s)
     maybe_free(s);
 }
 
-static void forget(struct served *s, const char *why)
+static void let_go(struct served *s)
 {
     struct tl__lane *lane = s->lane;
+    tl_status status =
+        s->handled_with ? tl_worker_forget(lane->worker, s->what.name) : TL_E_NOTFOUND;
 
+    s->handled_with = 0;
+    if (status < 0 && status != TL_E_NOTFOUND)
+        tl__log_error(TL_LOG_WARN, "forget_failed", status, tl_worker_error(lane->worker));
+}
+
+static void forget(struct served *s, const char *why)
+{
     if (s->sink) {
-        tl_status status = tl_worker_forget(lane->worker, s->what.name);
-        if (status < 0 && status != TL_E_NOTFOUND)
-            tl__log_error(TL_LOG_WARN, "forget_failed", status, tl_worker_error(lane->worker));
+        let_go(s);
         tl__log_event(TL_LOG_INFO, "unserved", "subscription", s->what.name, "reason", why, NULL);
     }
     retire(s);
-}
-
-static bool is_same(const struct tl__subscription *a, const struct tl__subscription *b)
-{
-    return a->id == b->id && strcmp(a->target, b->target) == 0 && tl__str_equal(a->call, b->call) &&
-           a->retry_delay_us == b->retry_delay_us && a->retry_cap_us == b->retry_cap_us;
 }
 
 static void note_problem(struct served *s, const char *problem)
@@ -268,23 +425,56 @@ static void note_problem(struct served *s, const char *problem)
     s->problem = problem;
 }
 
+/* Let the worker have it with as much concurrency as its breaker permits. */
+static tl_status hand_over(struct served *s)
+{
+    struct tl__lane *lane = s->lane;
+    uint32_t most = s->what.concurrency ? s->what.concurrency : lane->settings.options->concurrency;
+    uint32_t wanted = s->breaker.state == TL__BREAKER_CLOSED   ? most
+                      : s->breaker.state == TL__BREAKER_TRYING ? 1
+                                                               : 0;
+    static const char *const words[] = {"closed", "open", "half-open"};
+
+    if (s->breaker.state != s->shown)
+        tl__log_event(TL_LOG_WARN, "breaker", "subscription", s->what.name, "state",
+                      words[s->breaker.state], NULL);
+    s->shown = s->breaker.state;
+    if (wanted == s->handled_with)
+        return TL_OK;
+    if (wanted == 0) {
+        let_go(s);
+        return TL_OK;
+    }
+    tl_status status = tl_worker_handle(
+        lane->worker, s->what.name, handle, s,
+        TL_HANDLE_OPTIONS(.transactional = s->kind->is_transactional, .concurrency = wanted));
+    if (status == TL_OK)
+        s->handled_with = wanted;
+    return status;
+}
+
 /* Open the target and tell the worker; on failure s stays with its problem for the next list. */
 static void start_serving(struct served *s, size_t kind_index)
 {
     struct tl__lane *lane = s->lane;
     const struct tl__sink_env *env = &lane->envs[kind_index];
     const char *problem = NULL;
-    struct tl__sink *sink = s->kind->open(env, s->what.target, s->what.call, &problem);
+    struct tl__sink *sink = s->kind->open(env,
+                                          &(struct tl__sink_target){
+                                              .target = s->what.target,
+                                              .call = s->what.call,
+                                              .secrets = s->what.secrets,
+                                              .headers = s->what.headers,
+                                              .format = s->what.format,
+                                          },
+                                          &problem);
 
     if (!sink) {
         note_problem(s, problem);
         return;
     }
     s->sink = sink;
-    tl_status status =
-        tl_worker_handle(lane->worker, s->what.name, handle, s,
-                         TL_HANDLE_OPTIONS(.transactional = s->kind->is_transactional,
-                                           .concurrency = lane->settings.options->concurrency));
+    tl_status status = hand_over(s);
     if (status != TL_OK) {
         if (status != TL_E_NOTFOUND) /* removed meanwhile */
             tl__log_error(TL_LOG_WARN, "handle_failed", status, tl_worker_error(lane->worker));
@@ -293,6 +483,14 @@ static void start_serving(struct served *s, size_t kind_index)
     }
     s->problem = NULL;
     tl__log_event(TL_LOG_INFO, "served", "subscription", s->what.name, "kind", s->kind->name, NULL);
+}
+
+static void apply_breaker(struct served *s)
+{
+    tl_status status = hand_over(s);
+
+    if (status < 0 && status != TL_E_NOTFOUND)
+        tl__log_error(TL_LOG_WARN, "handle_failed", status, tl_worker_error(s->lane->worker));
 }
 
 static struct served *find(struct tl__lane *lane, const char *name)
@@ -323,11 +521,13 @@ static void take_list(struct tl__lane *lane, struct tl__subscription_list *list)
     for (size_t i = 0; i < list->count; i++) {
         struct tl__subscription *item = &list->items[i];
         size_t index;
+        uint32_t failures = item->failures;
+        bool is_open = item->is_open, is_probe = item->is_probe;
         const struct tl__sink_kind *kind = kind_of(lane->settings.kinds, item->target, &index);
         struct served *s = kind ? find(lane, item->name) : NULL;
         if (!kind)
             continue;
-        struct served *old = s && !is_same(&s->what, item) ? s : NULL;
+        struct served *old = s && !tl__subscription_is_same(&s->what, item) ? s : NULL;
         if (!s || old)
             s = add(lane, item, kind);
         if (!s)
@@ -337,8 +537,18 @@ static void take_list(struct tl__lane *lane, struct tl__subscription_list *list)
             forget(old, "replaced");
             old = NULL;
         }
-        if (!s->sink)
+        if (old) {
+            s->breaker = old->breaker;
+            s->shown = old->shown;
+        }
+        s->what.failures = failures;
+        tl__breaker_take(&s->breaker, is_open, is_probe, list->journal_seq);
+        if (s->sink)
+            apply_breaker(s);
+        else
             start_serving(s, index);
+        if (old && s->sink && !s->handled_with)
+            let_go(old); /* its breaker is open */
         if (old && s->sink)
             retire(old); /* the worker has the new handler now */
         else if (old)
@@ -368,12 +578,18 @@ static void end(struct tl__lane *lane, tl_status status)
     lane->settings.on_end(status, lane->settings.userdata);
 }
 
-static void drop_broken(struct tl__lane *lane)
+/* What deliveries brought to light. Not inside the worker's call of a handler. */
+static void look_after(struct tl__lane *lane)
 {
+    if (!lane->is_changed)
+        return;
+    lane->is_changed = false;
     for (struct served *s = lane->served, *next; s; s = next) {
         next = s->next;
         if (s->is_broken)
             forget(s, "target is broken");
+        else if (s->sink && !lane->is_stopping)
+            apply_breaker(s);
     }
 }
 
@@ -388,7 +604,7 @@ static void step(struct tl__lane *lane)
         tl__log_error(TL_LOG_ERROR, "worker_failed", status, tl_worker_error(lane->worker));
         end(lane, status);
     } else {
-        drop_broken(lane);
+        look_after(lane);
         arm_timer(lane, tl_worker_deadline_us(lane->worker));
     }
 }
@@ -417,7 +633,9 @@ static void on_async(uv_async_t *async)
 
     uv_mutex_lock(&lane->lock);
     struct tl__subscription_list *list = lane->posted;
+    struct tl__resends *resends = lane->resends;
     lane->posted = NULL;
+    lane->resends = NULL;
     uv_mutex_unlock(&lane->lock);
     if (lane->is_abort_posted && !lane->has_ended) {
         end(lane, TL_E_CANCELLED);
@@ -433,6 +651,16 @@ static void on_async(uv_async_t *async)
         kick(lane);
     }
     tl__subscription_list_free(list);
+    send_resends(lane, resends);
+}
+
+void tl__lane_post_resends(struct tl__lane *lane, struct tl__resends *resends)
+{
+    uv_mutex_lock(&lane->lock);
+    resends->next = lane->resends;
+    lane->resends = resends;
+    uv_mutex_unlock(&lane->lock);
+    uv_async_send(&lane->async);
 }
 
 void tl__lane_post_list(struct tl__lane *lane, struct tl__subscription_list *list)
@@ -519,6 +747,8 @@ tl_status tl__lane_open(const struct tl__lane_settings *settings, uv_loop_t *loo
             .webhook_timeout_us = settings->options->webhook_timeout_us,
             .exec_timeout_us = settings->options->exec_timeout_us,
             .allow_exec = settings->options->allow_exec,
+            .is_https_only = settings->options->is_https_only,
+            .webhook_ca_file = settings->options->webhook_ca_file,
         };
         if (settings->kinds[i]->start)
             lane->envs[i].shared = settings->kinds[i]->start(&lane->envs[i]);
@@ -549,6 +779,7 @@ struct tl__lane *tl__lane_free(struct tl__lane *lane)
         return NULL;
     close(lane->timer_fd);
     tl__subscription_list_free(lane->posted);
+    send_resends(lane, lane->resends); /* only frees them */
     uv_mutex_destroy(&lane->lock);
     free(lane);
     return NULL;

@@ -10,7 +10,9 @@
 
 #include <uv.h>
 
+#include "journal.h"
 #include "netguard.h"
+#include "resends.h"
 #include "serve.h"
 #include "sinks/sink.h"
 #include "subscriptions.h"
@@ -21,6 +23,7 @@ struct tl__lane_settings {
     const char *name;                        /* for the log */
     const struct tl__serve_options *options; /* borrowed until close */
     const struct tl__netguard *guard;
+    struct tl__journal *journal;              /* gets what became of requests */
     const struct tl__sink_kind *const *kinds; /* ends with NULL; targets of others are ignored */
     /* On the loop's thread: the first list was taken; the worker ended (drained, aborted, failed). */
     void (*on_ready)(void *userdata);
@@ -33,6 +36,8 @@ TL_MUSTCHECK tl_status tl__lane_open(const struct tl__lane_settings *settings, u
                                      struct tl__lane **ret);
 /* Serve this list from now on; takes it over. */
 void tl__lane_post_list(struct tl__lane *lane, struct tl__subscription_list *list);
+/* Send these outside of any order, once; takes them over. */
+void tl__lane_post_resends(struct tl__lane *lane, struct tl__resends *resends);
 /* Take nothing new, finish what runs. */
 void tl__lane_post_stop(struct tl__lane *lane);
 /* End now: leases are left to expire, commands are killed. */

@@ -31,6 +31,7 @@ struct daemon {
     uv_timer_t stop_timer;
     uv_async_t sql_ended;
     struct tl__control *control;
+    struct tl__journal *journal;
     struct tl__lane *lane;
     tl_status lane_status, sql_status;
     bool has_lane_ended, is_stopping, is_aborted, is_late, is_abandoned;
@@ -71,6 +72,7 @@ static void run_sql_lane(void *userdata)
         .name = "sql",
         .options = d->options,
         .guard = &d->guard,
+        .journal = d->journal,
         .kinds = sql_kinds,
         .on_end = on_sql_end,
         .userdata = d,
@@ -125,6 +127,23 @@ static void on_list(const struct tl__subscription_list *list, void *userdata)
     if (copy)
         tl__lane_post_list(d->sql_lane, copy);
     uv_mutex_unlock(&d->sql_lock);
+}
+
+/* On control's thread. */
+static void on_resends(struct tl__resends *resends, void *userdata)
+{
+    struct daemon *d = userdata;
+
+    tl__lane_post_resends(d->lane, resends);
+}
+
+/* On a lane's thread. */
+static void on_journal(void *userdata)
+{
+    struct daemon *d = userdata;
+
+    if (d->control)
+        tl__control_note(d->control);
 }
 
 /* ----------------------------------------------------------------------------------------- stop */
@@ -298,6 +317,7 @@ static tl_status serve(struct daemon *d)
         .name = "main",
         .options = d->options,
         .guard = &d->guard,
+        .journal = d->journal,
         .kinds = loop_kinds,
         .on_ready = on_ready,
         .on_end = on_lane_end,
@@ -308,8 +328,11 @@ static tl_status serve(struct daemon *d)
     if (status != TL_OK)
         return status;
     watch_signals(d);
-    d->control = tl__control_start(
-        &(struct tl__control_settings){.options = d->options, .on_list = on_list, .userdata = d});
+    d->control = tl__control_start(&(struct tl__control_settings){.options = d->options,
+                                                                  .on_list = on_list,
+                                                                  .on_resends = on_resends,
+                                                                  .userdata = d,
+                                                                  .journal = d->journal});
     if (!d->control) {
         tl__log_event(TL_LOG_ERROR, "start_failed", "message", "cannot start a thread", NULL);
         tl__lane_post_abort(d->lane);
@@ -355,12 +378,16 @@ tl_status tl__serve_run(const struct tl__serve_options *options)
     raise_file_limit();
     if (options->webhook_allow && !tl__netguard_allow(&d->guard, options->webhook_allow)) {
         tl__log_event(TL_LOG_ERROR, "start_failed", "message",
-                      "the list of allowed addresses is malformed: 10.0.0.0/8,127.0.0.1,fd00::/8",
+                      "the list of allowed addresses is malformed: "
+                      "10.0.0.0/8,127.0.0.1,fd00::/8,hooks.example.com",
                       NULL);
         free(d);
         return TL_E_INVALID;
     }
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || uv_loop_init(&d->own_loop) != 0) {
+    d->journal = tl__journal_new(on_journal, d);
+    if (!d->journal || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
+        uv_loop_init(&d->own_loop) != 0) {
+        tl__journal_free(d->journal);
         free(d);
         return TL_E_NOMEM;
     }
@@ -372,6 +399,7 @@ tl_status tl__serve_run(const struct tl__serve_options *options)
     uv_mutex_destroy(&d->sql_lock);
     uv_loop_close(d->loop);
     curl_global_cleanup();
+    tl__journal_free(d->journal);
     free(d);
     return status;
 }

@@ -22,9 +22,11 @@ struct tl__serve_options {
     uint64_t lease_us;             /* of a claim: how soon others take over after a crash */
     uint64_t stop_timeout_us;      /* how long deliveries in flight may take on after a stop */
     uint64_t maintain_interval_us; /* between two calls of maintain() by the leader */
-    const char *webhook_allow; /* addresses webhooks may reach besides public ones; NULL: none */
-    bool allow_private;        /* webhooks may reach any address */
-    bool allow_exec;           /* run exec: targets */
+    const char *webhook_allow;     /* addresses and hosts webhooks may reach besides public ones */
+    const char *webhook_ca_file; /* authorities of certificates besides the system's; NULL: none */
+    bool allow_private;          /* webhooks may reach any address */
+    bool is_https_only;          /* no webhooks to http: */
+    bool allow_exec;             /* run exec: targets */
     bool is_log_json;
     tl_log_level log_level;
     /* Make sure the database server runs (embedded); called from another thread when the

@@ -31,6 +31,7 @@ subtest 'SUB-11 options of a webhook' => sub {
         [q({"headers": {"x": "a\nb"}}), 'headers', 'has x with a control character'],
         ['{"headers": {"x": 1}}', 'headers', 'has x, which is no text'],
         ['{"headers": {"x": ""}}', 'headers', 'has x of not 1 to 4096 bytes'],
+        [q({"headers": {"x": " \t"}}), 'headers', 'has x of not 1 to 4096 bytes'],
         ['{"headers": {"x": "' . 'y' x 4097 . '"}}', 'headers', 'has x of not 1 to 4096 bytes'],
         ['{"headers": {' . join(',', map { qq("h$_": "v") } 1 .. 51) . '}}', 'headers', 'has more than 50 headers'],
         (map { [qq({"headers": {"$_": "v"}}), 'headers', 'has ' . lower($_) . ', which is reserved'] }

@@ -125,8 +125,9 @@ static void test_allow_list(void **state)
 static void test_malformed_lists(void **state)
 {
     static const char *const lists[] = {
-        "x",           "10.0.0.0/33",    "10.0.0.0/",   "10.0.0/8",      "::/129",    "10.0.0.0/8x",
-        "10.0.0.0/-1", "10.0.0.0/08 0x", "127.0.0.1,y", "10.0.0.0/0008", "localhost",
+        "x!",          "10.0.0.0/33",   "10.0.0.0/",   "10.0.0/8",      "::/129", "10.0.0.0/8x",
+        "10.0.0.0/-1", "10.0.0.0/08 /", "127.0.0.1,-", "10.0.0.0/0008", ".local", "a/8",
+        "*.a",         "1.2.3",         "http://a",    "a:80",
     };
     struct tl__netguard guard = {0};
 
@@ -139,6 +140,24 @@ static void test_malformed_lists(void **state)
     for (size_t i = 1; i < TL_NETGUARD_MAX_ALLOW; i++)
         assert_true(tl__netguard_allow(&guard, "127.0.0.1"));
     assert_false(tl__netguard_allow(&guard, "127.0.0.1"));
+}
+
+static void test_hosts(void **state)
+{
+    struct tl__netguard guard = {0};
+
+    (void)state;
+    assert_true(tl__netguard_allow(&guard, "10.0.0.0/8,Hooks.Example.com my-host_1"));
+    assert_true(tl__netguard_permits_host(&guard, "hooks.example.com"));
+    assert_true(tl__netguard_permits_host(&guard, "HOOKS.example.COM"));
+    assert_true(tl__netguard_permits_host(&guard, "my-host_1"));
+    assert_false(tl__netguard_permits_host(&guard, "example.com"));
+    assert_false(tl__netguard_permits_host(&guard, "a.hooks.example.com"));
+    assert_false(tl__netguard_permits_host(&guard, "hooks.example.com.evil.example"));
+    assert_false(tl__netguard_permits_host(&guard, "10.0.0.1"));
+    assert_false(tl__netguard_permits_host(&guard, ""));
+    assert_true(permits(&guard, "10.0.0.1"));
+    assert_false(permits(&guard, "127.0.0.1"));
 }
 
 static void test_open_and_other_families(void **state)
@@ -156,11 +175,9 @@ static void test_open_and_other_families(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_permitted),
-        cmocka_unit_test(test_allow_list),
-        cmocka_unit_test(test_malformed_lists),
-        cmocka_unit_test(test_open_and_other_families),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_permitted),
+        cmocka_unit_test(test_allow_list), cmocka_unit_test(test_malformed_lists),
+        cmocka_unit_test(test_hosts),      cmocka_unit_test(test_open_and_other_families),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -179,7 +179,7 @@ static char **make_environment(const struct tl__sink_delivery *d)
 {
     static const char *const names[5] = {"ID", "TYPE", "SUBSCRIPTION", "ATTEMPT", "DELIVERY_ID"};
     char attempt[16];
-    const char *const values[5] = {d->event_id, d->type, d->subscription, attempt, d->id};
+    const char *const values[5] = {d->event.id, d->event.type, d->subscription, attempt, d->id};
     size_t count = 0;
 
     snprintf(attempt, sizeof attempt, "%u", d->attempt);
@@ -275,7 +275,8 @@ static void deliver(struct tl__sink *sink, struct tl__sink_delivery *delivery)
     if (run->next)
         run->next->link = &run->next;
     driver->first = run;
-    uv_timer_start(&run->timer, on_timeout, sink->env->exec_timeout_us / 1000, 0);
+    uint64_t limit_us = delivery->timeout_us ? delivery->timeout_us : sink->env->exec_timeout_us;
+    uv_timer_start(&run->timer, on_timeout, limit_us / 1000, 0);
     uv_read_start((uv_stream_t *)&run->err, give_buffer, on_stderr);
     static char newline[] = "\n"; /* a line, for `read` and for >> into a file */
     uv_buf_t body[] = {uv_buf_init((char *)delivery->body, (unsigned)delivery->body_len),
@@ -295,12 +296,11 @@ static void abort_all(const struct tl__sink_env *env)
 
 /* --------------------------------------------------------------------------------------- target */
 
-static struct tl__sink *open_target(const struct tl__sink_env *env, const char *target,
-                                    const char *call, const char **ret_problem)
+static struct tl__sink *open_target(const struct tl__sink_env *env,
+                                    const struct tl__sink_target *what, const char **ret_problem)
 {
     struct tl__sink *sink = NULL;
 
-    (void)call;
     if (!env->allow_exec) {
         *ret_problem = "commands are run only with serve --allow-exec, or on the embedded database";
         return NULL;
@@ -310,7 +310,7 @@ static struct tl__sink *open_target(const struct tl__sink_env *env, const char *
     if (!sink)
         return NULL;
     sink->env = env;
-    sink->command = strdup(target + strlen("exec:"));
+    sink->command = strdup(what->target + strlen("exec:"));
     if (sink->command)
         return sink;
     free(sink);

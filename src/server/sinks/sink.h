@@ -22,22 +22,43 @@ enum tl__sink_word {
     TL__SINK_FATAL,  /* this target: not until somebody repairs it; the event is tried again then */
 };
 
+/* What there is to say of a request to a webhook, for the log of attempts. */
+struct tl__sink_attempt {
+    const char *url; /* without secrets */
+    int status;      /* of HTTP; 0: no answer */
+    const char *response;
+    size_t response_len;
+    int64_t started_at_us;
+    uint64_t duration_us;
+};
+
 struct tl__sink_result {
     enum tl__sink_word word;
-    uint64_t retry_after_us; /* with RETRY; 0: the subscription's policy */
-    const char *error;       /* kept with the delivery; copied by done; NULL with DELIVERED */
+    /* With RETRY: what the target asked for, which the subscription's policy bounds, and what is
+     * too soon in any case; 0: nothing. */
+    uint64_t wish_us, floor_us;
+    const char *error;   /* kept with the delivery; copied by done; NULL with DELIVERED */
     const char *summary; /* the same for the log: nothing that the target said; NULL: as error */
+    const struct tl__sink_attempt *attempt; /* NULL: none worth a log */
+};
+
+struct tl__sink_event {
+    const char *id, *type;
+    const char *source, *stream, *key, *tenant_id; /* NULL: none */
+    const char *data;                              /* JSON */
+    size_t data_len;
+    int64_t position, version, created_at_us, expires_at_us; /* 0: none */
 };
 
 /* One event on its way. Made by the daemon, valid until done is called. */
 struct tl__sink_delivery {
     const char *id; /* the same on every attempt */
     const char *subscription;
-    const char *event_id, *type;
-    uint32_t attempt;
+    struct tl__sink_event event;
+    uint32_t attempt; /* 0: by hand, outside of any order */
     const char *body; /* the event as one line of JSON */
     size_t body_len;
-    uint64_t backoff_us; /* what the subscription's policy would wait after this attempt */
+    uint64_t timeout_us; /* the subscription's; 0: that of the daemon */
     tl_tx *tx;           /* NULL unless the kind is transactional */
     /* Exactly once, inside deliver or later on the loop's thread. */
     void (*done)(struct tl__sink_delivery *delivery, const struct tl__sink_result *result);
@@ -51,8 +72,18 @@ struct tl__sink_env {
     uv_loop_t *loop;
     const struct tl__netguard *guard;
     uint64_t webhook_timeout_us, exec_timeout_us;
-    bool allow_exec;
-    void *shared; /* of the kind, made by start */
+    bool allow_exec, is_https_only;
+    const char *webhook_ca_file; /* further authorities; NULL: none */
+    void *shared;                /* of the kind, made by start */
+};
+
+/* Borrowed during open. */
+struct tl__sink_target {
+    const char *target;
+    const char *call; /* SQL text of a sql: target */
+    /* Of webhooks: keys divided by spaces (NULL: none), further headers as lines (NULL: none), and
+     * the form: plain, cloudevents, cloudevents-binary; NULL: nobody may know the keys. */
+    const char *secrets, *headers, *format;
 };
 
 struct tl__sink; /* one target; each kind has its own */
@@ -65,9 +96,8 @@ struct tl__sink_kind {
      * sink is left; its handles close before the loop ends. */
     void *(*start)(const struct tl__sink_env *env);
     void *(*stop)(void *shared);
-    /* Open a target. `call` is the SQL text of a sql: target. On failure NULL and *ret_problem,
-     * static text. */
-    struct tl__sink *(*open)(const struct tl__sink_env *env, const char *target, const char *call,
+    /* On failure NULL and *ret_problem, static text. */
+    struct tl__sink *(*open)(const struct tl__sink_env *env, const struct tl__sink_target *what,
                              const char **ret_problem);
     void (*deliver)(struct tl__sink *sink, struct tl__sink_delivery *delivery);
     /* End what is in flight without a result (an immediate stop); NULL: nothing runs outside. */

@@ -15,17 +15,16 @@ struct tl__sink {
     char *call; /* SELECT "schema"."function"($1::jsonb) */
 };
 
-static struct tl__sink *open_target(const struct tl__sink_env *env, const char *target,
-                                    const char *call, const char **ret_problem)
+static struct tl__sink *open_target(const struct tl__sink_env *env,
+                                    const struct tl__sink_target *what, const char **ret_problem)
 {
     struct tl__sink *sink = calloc(1, sizeof *sink);
 
     (void)env;
-    (void)target;
     *ret_problem = "out of memory";
-    if (sink && !call)
+    if (sink && !what->call)
         *ret_problem = "there is no such function that takes one jsonb";
-    if (sink && call && (sink->call = strdup(call)))
+    if (sink && what->call && (sink->call = strdup(what->call)))
         return sink;
     free(sink);
     return NULL;

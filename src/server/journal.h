@@ -1,0 +1,32 @@
+/*
+ * journal.h: what became of requests to webhooks, on its way from the lanes to the database, so that
+ * no delivery waits for it. Bounded: what finds no room is dropped and counted.
+ *
+ * @thread: any.
+ */
+#ifndef TL_SERVER_JOURNAL_H
+#define TL_SERVER_JOURNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tl__journal;
+
+/* `on_add` is called after an entry came in, without a lock. NULL: no memory. */
+struct tl__journal *tl__journal_new(void (*on_add)(void *userdata), void *userdata);
+struct tl__journal *tl__journal_free(struct tl__journal *journal);
+
+/* Add one JSON object (taken over, free(3); NULL: no memory for it). Returns its number, from 1. */
+uint64_t tl__journal_add(struct tl__journal *journal, char *entry);
+bool tl__journal_is_empty(struct tl__journal *journal);
+/* The oldest entries as a JSON array, at most a few megabytes; free(3). They stay until they are
+ * forgotten. NULL: none, or no memory. *ret_upto is the number of the last one. */
+char *tl__journal_peek(struct tl__journal *journal, uint64_t *ret_upto);
+void tl__journal_forget(struct tl__journal *journal, uint64_t upto);
+/* Everything up to this number is forgotten or was dropped. */
+uint64_t tl__journal_seq(struct tl__journal *journal);
+/* How many were dropped since the last call. */
+uint64_t tl__journal_take_dropped(struct tl__journal *journal);
+
+#endif

@@ -1,0 +1,174 @@
+/*
+ * webhooks.c: see webhooks.h.
+ */
+#include "webhooks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+
+void tl__webhooks_init(struct tl__webhooks *w, tl__query_fn query, void *userdata,
+                       struct tl__journal *journal)
+{
+    *w = (struct tl__webhooks){.query = query, .userdata = userdata, .journal = journal};
+    (void)snprintf(w->owner, sizeof w->owner, "serve.%ld.%llx", (long)getpid(),
+                   (unsigned long long)tl__wall_us());
+}
+
+/* ------------------------------------------------------------------------------------- settings */
+
+enum {
+    COL_ID,
+    COL_SECRETS,
+    COL_HEADERS,
+    COL_FORMAT,
+    COL_LOG,
+    COL_FAILURES_TO_OPEN,
+    COL_FAILURES,
+    COL_OPEN_US,
+    COL_IS_PROBE,
+};
+
+static char *text_of(const PGresult *r, int row, int column)
+{
+    return PQgetisnull(r, row, column) ? NULL : PQgetvalue(r, row, column);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct tl__subscription *const *x = a, *const *y = b;
+
+    return (*x)->id < (*y)->id ? -1 : (*x)->id > (*y)->id;
+}
+
+static void add(struct tl__subscription *s, const PGresult *r, int row)
+{
+    const char *log = PQgetvalue(r, row, COL_LOG);
+
+    s->secrets = text_of(r, row, COL_SECRETS);
+    s->headers = text_of(r, row, COL_HEADERS);
+    s->format = text_of(r, row, COL_FORMAT);
+    s->log = strcmp(log, "none") == 0       ? TL__LOG_NONE
+             : strcmp(log, "failures") == 0 ? TL__LOG_FAILURES
+                                            : TL__LOG_ALL;
+    s->breaker_failures = (uint32_t)strtoul(PQgetvalue(r, row, COL_FAILURES_TO_OPEN), NULL, 10);
+    s->failures = (uint32_t)strtoul(PQgetvalue(r, row, COL_FAILURES), NULL, 10);
+    s->is_open = !PQgetisnull(r, row, COL_OPEN_US);
+    s->is_probe = *PQgetvalue(r, row, COL_IS_PROBE) == 't';
+}
+
+static bool has_webhook(const struct tl__subscription_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strncmp(list->items[i].target, "http", 4) == 0)
+            return true;
+    return false;
+}
+
+/* A function that may not be called, or whose tables may not be read, is a permission error that
+ * would be logged every second: ask first. */
+static bool may_read(struct tl__webhooks *w, bool *ret_failed)
+{
+    PGresult *r =
+        w->query(w->userdata, "look_failed",
+                 "SELECT pg_catalog.has_column_privilege('@schema@.webhook_secrets', 'secret', "
+                 "'SELECT') AND pg_catalog.has_function_privilege('@schema@.webhook_list(text)', "
+                 "'EXECUTE')",
+                 0, NULL);
+    bool may = r && *PQgetvalue(r, 0, 0) == 't';
+
+    *ret_failed = !r;
+    PQclear(r);
+    if (r && !may && !w->has_complained)
+        tl__log_event(TL_LOG_WARN, "webhooks_denied", "message",
+                      "this role may not read the keys of webhooks: see grant_serve()", NULL);
+    w->has_complained = r && !may;
+    return may;
+}
+
+PGresult *tl__webhooks_load(struct tl__webhooks *w, struct tl__subscription_list *list)
+{
+    const char *const values[] = {w->owner};
+    bool has_failed = false;
+
+    list->journal_seq = tl__journal_seq(w->journal);
+    if (!has_webhook(list))
+        return PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+    if (!may_read(w, &has_failed))
+        return has_failed ? NULL : PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+    PGresult *r = w->query(w->userdata, "look_failed",
+                           "SELECT subscription_id, secrets, headers, format, log, "
+                           "breaker_failures, failures, open_us, is_probe "
+                           "FROM @schema@.webhook_list($1)",
+                           1, values);
+    struct tl__subscription **by_id = r ? calloc(list->count + 1, sizeof(void *)) : NULL;
+    if (!by_id) {
+        PQclear(r);
+        return NULL;
+    }
+    for (size_t i = 0; i < list->count; i++)
+        by_id[i] = &list->items[i];
+    qsort(by_id, list->count, sizeof(void *), compare_ids);
+    for (int row = 0; row < PQntuples(r); row++) {
+        struct tl__subscription key = {.id = strtoll(PQgetvalue(r, row, COL_ID), NULL, 10)};
+        const struct tl__subscription *wanted = &key;
+        struct tl__subscription **found =
+            bsearch(&wanted, by_id, list->count, sizeof(void *), compare_ids);
+        if (found)
+            add(*found, r, row);
+    }
+    free(by_id);
+    return r;
+}
+
+/* -------------------------------------------------------------------------------------- journal */
+
+bool tl__webhooks_flush(struct tl__webhooks *w)
+{
+    uint64_t upto, dropped = tl__journal_take_dropped(w->journal);
+    char *entries;
+
+    if (dropped > 0)
+        tl__log_event(TL_LOG_WARN, "attempts_dropped", "count", TL_NUMBER(dropped), NULL);
+    while ((entries = tl__journal_peek(w->journal, &upto))) {
+        const char *const values[] = {entries};
+        PGresult *r = w->query(w->userdata, "attempts_failed",
+                               "SELECT @schema@.record_attempts($1)", 1, values);
+        bool is_answered = r != NULL;
+        free(entries);
+        PQclear(r);
+        if (!is_answered) {
+            r = w->query(w->userdata, "attempts_failed", "SELECT 1", 0, NULL);
+            PQclear(r);
+            if (!r)
+                return false;
+        }
+        /* what the database refuses it would refuse for ever */
+        tl__journal_forget(w->journal, upto);
+    }
+    return true;
+}
+
+/* -------------------------------------------------------------------------------------- resends */
+
+struct tl__resends *tl__webhooks_resends(struct tl__webhooks *w)
+{
+    const char *const values[] = {w->owner};
+
+    if (w->has_complained)
+        return NULL;
+    PGresult *r = w->query(w->userdata, "resends_failed",
+                           "SELECT resend_id, subscription_id, body, id, type, source, stream, "
+                           "version, key, tenant_id, data, created_us, expires_us, \"position\" "
+                           "FROM @schema@.take_resends($1)",
+                           1, values);
+    if (!r || PQntuples(r) == 0) {
+        PQclear(r);
+        return NULL;
+    }
+    return tl__resends_new(r);
+}
