@@ -72,7 +72,7 @@ static double drain(const struct bench *b, int64_t after, int64_t last, int even
     consumer_wait(worker, last);
     seen = consumer_stop(worker);
     free(seen.latency_us);
-    sql_exec(b->admin, "SELECT trunkline.unsubscribe('bench/drain')");
+    sql_exec(b->admin, "SELECT trunkline.unsubscribe('bench/drain', true)");
     if (seen.events != events)
         die("drain", "the worker has not seen every event exactly once");
     return (double)(events - claim_batch) * 1e9 / (double)(seen.last_ns - seen.first_ns);

@@ -77,7 +77,7 @@ static void run(const struct bench *b, struct pool *pool, int variant, const str
     f->values[round] = quantile(seen.latency_us, seen.latencies, 0.5) / 1e3;
     add_latencies(s, seen);
     if (variant == TRUNKLINE)
-        sql_exec(b->admin, "SELECT trunkline.unsubscribe('bench/latency')");
+        sql_exec(b->admin, "SELECT trunkline.unsubscribe('bench/latency', true)");
 }
 
 static void note_quantiles(const char *name, struct samples *s)

@@ -68,7 +68,7 @@ static double run_live(const struct bench *b, struct pool *pool, const struct st
     last = sql_int(b->admin, "SELECT last_value FROM trunkline.position_bus");
     reached_ns = consumer_wait(worker, last);
     free(consumer_stop(worker).latency_us);
-    sql_exec(b->admin, "SELECT trunkline.unsubscribe('bench/live')");
+    sql_exec(b->admin, "SELECT trunkline.unsubscribe('bench/live', true)");
     return reached_ns > end_ns ? (double)(reached_ns - end_ns) / 1e6 : 0;
 }
 

@@ -10,7 +10,9 @@ BEGIN
         @extschema@.subscription_status, @extschema@.topic_status TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.subscriptions, @extschema@.cursors, @extschema@.leases, @extschema@.retries TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters, @extschema@.inbox TO %I', grantee);
-    EXECUTE format('GRANT SELECT ON @extschema@.deliveries, @extschema@.dedup TO %I', grantee);
+    EXECUTE format('GRANT SELECT ON @extschema@.deliveries, @extschema@.dedup, @extschema@.replays TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.lock_subscription, @extschema@.has_pending, @extschema@.slot_of,
+        @extschema@.slot_condition, @extschema@.dead_list, @extschema@.dead_show, @extschema@.dead_stats, @extschema@.dead_matching TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.subscribe, @extschema@.unsubscribe, @extschema@.is_predicate,
         @extschema@.target_function, @extschema@.start_cursor, @extschema@.position_before, @extschema@.claim,
         @extschema@.claim_many, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,

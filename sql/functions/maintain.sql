@@ -15,6 +15,19 @@ BEGIN
         RETURN QUERY SELECT 'skipped', 'maintain', 'another session is at it';
         RETURN;
     END IF;
+    -- first, since dropping a leaf holds its topic until the end
+    FOR step IN SELECT f.name FROM (VALUES ('forget_settled'), ('finish_all_changes')) f(name) LOOP
+        BEGIN
+            RETURN QUERY EXECUTE format('SELECT action, object, detail FROM @extschema@.%I()', step.name);
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected THEN
+                RETURN QUERY SELECT 'skipped', step.name, SQLERRM;
+            WHEN insufficient_privilege THEN
+                RAISE;
+            WHEN OTHERS THEN
+                RETURN QUERY SELECT 'failed', step.name, SQLSTATE || ': ' || SQLERRM;
+        END;
+    END LOOP;
     FOR step IN SELECT t, t.name, retires FROM @extschema@.topics t, (VALUES (false), (true)) v(retires)
                  ORDER BY retires, t.topic_id
     LOOP
@@ -59,4 +72,4 @@ BEGIN
     END;
 END $$;
 COMMENT ON FUNCTION @extschema@.maintain() IS
-    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, notice emptied unlogged topics, drop leaves past retention (one a call), fire schedules and move delayed events that are due, forget old attempts and expired keys of webhooks. Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';
+    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, and dead letters and tracked deliveries settled 30 days ago, end drains and changes of slots, notice emptied unlogged topics, drop leaves past retention (one a call), fire schedules and move delayed events that are due, forget old attempts and expired keys of webhooks. Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';

@@ -1,4 +1,5 @@
-CREATE OR REPLACE FUNCTION @extschema@.start_cursor(topic text, start_at text) RETURNS bigint LANGUAGE plpgsql VOLATILE
+CREATE OR REPLACE FUNCTION @extschema@.start_cursor(topic text, start_at text, field text DEFAULT 'start_at') RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lowest  bigint;
@@ -16,8 +17,8 @@ BEGIN
     ELSIF start_at ~ '^[0-9]{1,18}$' THEN
         chosen := start_at::bigint;
         IF chosen NOT BETWEEN lowest AND highest THEN
-            PERFORM @extschema@.fail('TL005', format('start_at %s is not in the log, which begins after %s and is readable up to %s', start_at, lowest, highest),
-                jsonb_build_object('field', 'start_at', 'lowest', lowest, 'highest', highest));
+            PERFORM @extschema@.fail('TL005', format('%s %s is not in the log, which begins after %s and is readable up to %s', field, start_at, lowest, highest),
+                jsonb_build_object('field', field, 'lowest', lowest, 'highest', highest));
         END IF;
         RETURN chosen;
     END IF;
@@ -27,9 +28,10 @@ BEGIN
         since := NULL;
     END;
     IF since IS NULL OR NOT isfinite(since) THEN
-        PERFORM @extschema@.fail('TL005', 'start_at is not end, beginning, a position or a time', '{"field": "start_at"}');
+        PERFORM @extschema@.fail('TL005', field || ' is not end, beginning, a position or a time', jsonb_build_object('field', field));
     END IF;
-    RETURN @extschema@.position_before(topic, since, lowest, highest);
+    -- the slack of position_before() makes a reader begin early; at the end of a range it must not end early
+    RETURN @extschema@.position_before(topic, since + CASE field WHEN 'end_at' THEN interval '1 s' ELSE interval '0' END, lowest, highest);
 END $$;
-COMMENT ON FUNCTION @extschema@.start_cursor(text, text) IS
-    'Internal: the position after which a reader begins: end, beginning, a position, or the last event before a time. TL005.';
+COMMENT ON FUNCTION @extschema@.start_cursor(text, text, text) IS
+    'Internal: the position after which a reader begins: end, beginning, a position, or the last event before a time; the same for field end_at, where a range ends. TL005 names the field.';

@@ -106,6 +106,10 @@ BEGIN
         PERFORM @extschema@.fail('TL005', format('subscription "%s" is on another topic', subscribe.name),
             '{"field": "topic"}', 'Unsubscribe first, or use another name.');
     END IF;
+    IF new.ordering <> 'key' AND (old.slots > 1 OR old.resize_at IS NOT NULL) THEN
+        PERFORM @extschema@.fail('TL005', format('ordering of subscription "%s" is key as long as it has several slots', subscribe.name),
+            '{"field": "ordering"}', 'Set its slots to 1 first.');
+    END IF;
     -- slots are changed by set_slots(), since a change has to wait for what is in flight
     UPDATE @extschema@.subscriptions s
        SET pattern = subscribe.pattern, tenant_id = subscribe.tenant_id, filter = subscribe.filter,

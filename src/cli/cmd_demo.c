@@ -164,7 +164,7 @@ static int lock_out_others(struct demo *d)
 
 static int drop_subscriptions(struct demo *d)
 {
-    return query_only(d, "SELECT @schema@.unsubscribe(name) FROM @schema@.subscription_status "
+    return query_only(d, "SELECT @schema@.unsubscribe(name, true) FROM @schema@.subscription_status "
                          "WHERE topic = '" TOPIC "'");
 }
 

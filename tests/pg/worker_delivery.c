@@ -521,7 +521,7 @@ static void handlers_come_and_go_at_run_time(void **state)
     drive_one(w, is_settled, e);
     assert_int_equal(s.count, 3);
     /* gone while served: the worker does not mind */
-    test_db_exec(e->admin, "select trunkline.unsubscribe('x/y')");
+    test_db_exec(e->admin, "select trunkline.unsubscribe('x/y', true)");
     test_db_exec(e->admin, "select trunkline.subscribe('x/z', 'a', start_at => 'beginning')");
     assert_int_equal(tl_worker_handle(w, "x/z", see_it, &t, NULL), TL_OK);
     t.until = 7;

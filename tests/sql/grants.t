@@ -9,10 +9,11 @@ use Test::More;
 database();
 my $owner = session();
 my $mark = $$; # roles belong to the cluster
-my %role = map { $_ => "tl_${_}_$mark" } qw(publisher consumer stranger both);
+my %role = map { $_ => "tl_${_}_$mark" } qw(publisher consumer operator stranger both);
 $owner->do("CREATE ROLE $_ LOGIN") for values %role;
 $owner->do("SELECT trunkline.grant_publish('$role{$_}')") for qw(publisher both);
 $owner->do("SELECT trunkline.grant_consume('$role{$_}')") for qw(consumer both);
+$owner->do("SELECT trunkline.grant_operate('$role{operator}')");
 my %as = map { $_ => session(role => $role{$_}) } keys %role;
 
 sub denied { my ($who, $sql, $name) = @_; return is($as{$who}->error($sql)->{state}, '42501', $name // substr($sql, 0, 100)) }
@@ -85,13 +86,37 @@ subtest 'a consumer consumes' => sub {
     ($token) = split /\|/, $step->("SELECT DISTINCT token FROM trunkline.claim('c')");
     $owner->do("UPDATE trunkline.leases SET until = now() WHERE token = '$token'");
     isnt($step->("SELECT count(*) FROM trunkline.claim('c')"), 0, 'takeover');
-    allowed('consumer', "SELECT trunkline.unsubscribe('c')");
+    allowed('consumer', "SELECT trunkline.unsubscribe('c', true)");
 };
 
 subtest 'a consumer does no more' => sub {
     denied('consumer', $_) for
         "SELECT trunkline.publish('a', '1')", "$p) VALUES ('a', '1')", "SELECT setval('trunkline.position_bus', 1)", "SELECT nextval('trunkline.position_bus')", 'SELECT * FROM trunkline.topic_store', "SELECT * FROM trunkline.read('store')", 'SELECT * FROM trunkline.events',
         'DELETE FROM trunkline.topic_bus', 'DELETE FROM trunkline.dead_letters', 'UPDATE trunkline.topics SET retention = NULL', 'SELECT trunkline.maintain()', "SELECT trunkline.drop_topic('bus')", "SELECT trunkline.create_topic('x')", 'DELETE FROM trunkline.dedup';
+};
+
+subtest 'an operator operates' => sub {
+    $owner->do("SELECT trunkline.publish('a', '1', key => 'k') FROM generate_series(1, 4)");
+    allowed('operator', "SELECT trunkline.subscribe('o', '**', start_at => 'beginning')");
+    my $first = $as{operator}->do("SELECT min(\"position\") FROM trunkline.claim('o')");
+    my $token = $owner->do("SELECT token FROM trunkline.leases WHERE subscription_id = (SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'o')");
+    $as{operator}->do("SELECT trunkline.ack('$token', NULL, '[{\"position\": $first, \"verdict\": \"fail\", \"error\": \"e\"}]')");
+    my $dead = $as{operator}->do("SELECT dead_letter_id FROM trunkline.dead_list('o')");
+    my @operator_only = (
+        "SELECT trunkline.pause('o', 'why')", "SELECT trunkline.resume('o')", "SELECT trunkline.set_slots('o', 2)", "SELECT trunkline.set_slots('o', 1)",
+        "SELECT * FROM trunkline.replay('o', 'beginning')", "SELECT trunkline.cancel_replay(NUMBER)", "SELECT trunkline.redrive('{$dead}')", "SELECT trunkline.discard('{$dead}')", "SELECT trunkline.resolve('{$dead}')",
+        "SELECT * FROM trunkline.reset('o', 'end')", "SELECT trunkline.drain('o')");
+    for my $sql (@operator_only) {
+        my $replay = $owner->do('SELECT coalesce(max(replay_id), 0) FROM trunkline.replays');
+        (my $call = $sql) =~ s/NUMBER/$replay/;
+        denied($_, $call, "a $_ may not: $sql") for qw(consumer publisher stranger);
+        allowed('operator', $call);
+    }
+    allowed($_, "SELECT * FROM trunkline.dead_list(), trunkline.dead_stats()", "a $_ looks at dead letters") for qw(operator consumer);
+    allowed('consumer', "SELECT trunkline.dead_show($dead)", 'and at one');
+    denied('operator', $_) for "SELECT trunkline.publish('a', '1')", 'SELECT trunkline.maintain()', 'DELETE FROM trunkline.dead_letters', "SELECT trunkline.create_topic('x')", "SELECT trunkline.grant_operate('$role{operator}', 'store')";
+    refuses($owner, "SELECT trunkline.grant_operate('$role{operator}', 'nowhere')", 'TL002', {field => 'topic'}, 'a topic that is not there');
+    $as{operator}->do("SELECT trunkline.unsubscribe('o', true)");
 };
 
 subtest 'a subscription to a topic one may not read' => sub {

@@ -294,7 +294,7 @@ subtest 'exactly once in the consumer\'s own transaction' => sub {
 subtest 'settled while the lease is out' => sub {
     my $f = feed('gone', 3);
     my ($token) = claim($a, $f);
-    $main->do("SELECT trunkline.unsubscribe('$f')");
+    $main->do("SELECT trunkline.unsubscribe('$f', force => true)");
     refuses($a, "SELECT trunkline.ack('$token')", 'TL004', {token => $token}, 'unsubscribed: fenced');
     is($main->do("SELECT count(*) FROM trunkline.leases l WHERE l.token = '$token'"), 0, 'and gone');
     refuses($a, "SELECT * FROM trunkline.claim('$f')", 'TL002', {field => 'subscription'}, 'not there');

@@ -84,7 +84,7 @@ subtest 'unsubscribe' => sub {
     my $token = $a->do("SELECT DISTINCT token FROM trunkline.claim('leaving')");
     my $p = $a->do("SELECT min(\"position\") FROM trunkline.topic_bus WHERE type = 'z'");
     $a->do("SELECT trunkline.ack('$token', $p + 1, '[{\"position\": $p, \"verdict\": \"fail\"}, {\"position\": " . ($p + 1) . "}]')");
-    $a->do("SELECT trunkline.unsubscribe('leaving')");
+    $a->do("SELECT trunkline.unsubscribe('leaving', true)");
     my $tables = join ' + ', map { "(SELECT count(*) FROM trunkline.$_ x WHERE NOT EXISTS (SELECT FROM trunkline.subscriptions s WHERE s.subscription_id = x.subscription_id))" } qw(cursors leases retries);
     is($a->do("SELECT $tables"), 0, 'cursor, leases and retries go with it');
     is($a->do("SELECT subscription, subscription_id IS NULL, event ->> 'type' FROM trunkline.dead_letters"), 'leaving|t|z', 'its dead letters stay');

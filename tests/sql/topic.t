@@ -190,7 +190,7 @@ subtest 'retention' => sub {
     is($s->do("SELECT cursor FROM trunkline.subscription_status WHERE name = 'slow'; SELECT trunkline.subscribe('new', '**', '$t', start_at => 'beginning'); SELECT type FROM trunkline.claim('new')") =~ s/.*\n//sr, 'e', 'a new subscription begins with what is left');
     refuses($s, "SELECT trunkline.subscribe('older', '**', '$t', start_at => '2')", 'TL005', {field => 'start_at', lowest => LEAF - 1}, 'and cannot begin with what is gone');
 
-    $s->do("SELECT trunkline.unsubscribe('new'); SELECT trunkline.unsubscribe('slow'); SELECT trunkline.unsubscribe('quick')");
+    $s->do("SELECT trunkline.unsubscribe('new', true); SELECT trunkline.unsubscribe('slow', true); SELECT trunkline.unsubscribe('quick', true)");
     $other->do("BEGIN; SELECT trunkline.publish('e', '1', '$t'); COMMIT");
     $s->do("SELECT trunkline.set_topic('$t', 'hour', '19 h', 1048576, NULL)");
     like(maintain($t), qr/^dropped\|$t\|leaf 1/, 'nobody subscribed: nobody to wait for');

@@ -328,7 +328,7 @@ subtest 'SUB-11 who may see keys' => sub {
 };
 
 subtest 'an unsubscribed webhook leaves nothing but its log' => sub {
-    $s->do("SELECT trunkline.unsubscribe(name) FROM trunkline.subscriptions");
+    $s->do("SELECT trunkline.unsubscribe(name, true) FROM trunkline.subscriptions");
     is($s->do('SELECT (SELECT count(*) FROM trunkline.webhook_secrets), (SELECT count(*) FROM trunkline.endpoints), (SELECT count(*) FROM trunkline.resends)'), '0|0|0', 'keys, endpoints, resends');
     isnt($s->do('SELECT count(*) FROM trunkline.delivery_attempts'), 0, 'the log stays');
 };
