@@ -51,7 +51,7 @@ for my $case (
     [slots => 16, '--slots', 16], [mode => 'sync', '--mode', 'sync'], [mode => 'async', '--mode', 'async'],
     [max_in_flight => 50, '--max-in-flight', 50], [rate_limit => '0.25', '--rate-limit', '0.25'], [timeout => '00:00:02', '--timeout', '2s'],
     [track => 'none'], [track => 'all', '--track', 'all'],
-    [target_options => '{"method": "PUT", "structured": true}', '--target-option', 'structured=true', '--target-option', 'method="PUT"'])
+    [target_options => '{"log": "all", "concurrency": 7}', '--target', 'https://example.com/', '--target-option', 'concurrency=7', '--target-option', 'log="all"'])
 {
     my ($column, $value, @options) = @$case;
     tl_ok(['subscribe', 'o', 'a', @options]);

@@ -96,7 +96,9 @@ static void every_option_has_its_effect(void **state)
         {{0}, "track", "none"},
         {{.track_all = true}, "track", "all"},
         {{0}, "target_options", "{}"},
-        {{.target_options = "{\"a\": [1]}"}, "target_options", "{\"a\": [1]}"},
+        {{.target_options = "{\"concurrency\": 7}", .target = "exec:true"},
+         "target_options",
+         "{\"concurrency\": 7}"},
         {{.priority = 2}, "priority", "2"},
         {{.tenant_id = "t"}, "tenant_id", "t"},
     };
