@@ -10,7 +10,7 @@ BEGIN
         @extschema@.subscription_status, @extschema@.topic_status TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.subscriptions, @extschema@.cursors, @extschema@.leases, @extschema@.retries TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters, @extschema@.inbox TO %I', grantee);
-    EXECUTE format('GRANT SELECT ON @extschema@.deliveries, @extschema@.dedup, @extschema@.replays TO %I', grantee);
+    EXECUTE format('GRANT SELECT ON @extschema@.deliveries, @extschema@.replays TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.lock_subscription, @extschema@.has_pending, @extschema@.slot_of,
         @extschema@.slot_condition, @extschema@.dead_list, @extschema@.dead_show, @extschema@.dead_stats, @extschema@.dead_matching TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.subscribe, @extschema@.unsubscribe, @extschema@.is_predicate,
@@ -18,11 +18,13 @@ BEGIN
         @extschema@.claim_many, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,
         @extschema@.bury, @extschema@.range_query, @extschema@.retries_query, @extschema@.check_lease, @extschema@.fenced,
         @extschema@.ack, @extschema@.record_failures, @extschema@.backoff, @extschema@.extend, @extschema@.release,
-        @extschema@.next_due, @extschema@.once, @extschema@.outcomes, @extschema@.locate, @extschema@.read, @extschema@.horizon, @extschema@.register_horizons, @extschema@.topic_id_of,
+        @extschema@.next_due, @extschema@.once, @extschema@.outcomes, @extschema@.sync_outcomes,
+        @extschema@.process_event, @extschema@.locate, @extschema@.read, @extschema@.horizon, @extschema@.register_horizons, @extschema@.topic_id_of,
         @extschema@.fail, @extschema@.matches, @extschema@.pattern_problem, @extschema@.pattern_regex,
         @extschema@.type_problem, @extschema@.lock_class, @extschema@.channel, @extschema@.bell_arm,
         @extschema@.bell_disarm, @extschema@.sentinel_try, @extschema@.sentinel_release, @extschema@.listener_join,
         @extschema@.listener_leave, @extschema@.wake_listeners TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON PROCEDURE @extschema@.publish_and_wait TO %I', grantee);
     -- webhooks: keys may be added and ended, never read
     EXECUTE format('GRANT SELECT (secret_id, subscription_id, scheme, public_key, created_by, created_at, expires_at),
         INSERT (subscription_id, scheme, secret, public_key), UPDATE (expires_at), DELETE ON @extschema@.webhook_secrets TO %I', grantee);

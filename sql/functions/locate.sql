@@ -20,8 +20,11 @@ BEGIN
             RETURN;
         END IF;
     END IF;
+    IF NOT has_table_privilege('@extschema@.dedup', 'SELECT') THEN
+        RETURN;
+    END IF;
     RETURN QUERY SELECT t.name, d."position" FROM @extschema@.topics t JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id
                   WHERE d."position" IS NOT NULL ORDER BY t.topic_id;
 END $$;
 COMMENT ON FUNCTION @extschema@.locate(uuid) IS
-    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish to. An id given to a plain INSERT is not found.';
+    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish to. An id given to a plain INSERT is not found, one given to publish() only by roles that may read dedup, which publishers are.';

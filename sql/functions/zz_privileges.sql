@@ -1,5 +1,5 @@
 -- PUBLIC gets nothing; see grant_publish and grant_consume.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA @extschema@ FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA @extschema@ FROM PUBLIC;
 
 -- Whoever was given something before has no right to functions made since: give it again.
 DO $$

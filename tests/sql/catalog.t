@@ -30,7 +30,7 @@ returns($s, "SELECT p.oid::regprocedure FROM $proc WHERE obj_description(p.oid, 
 # Inlined into their callers, and parsed when they were made.
 my @inlined = qw(channel lock_class next_id next_position);
 # Names the schema of each thing it uses instead: hostile_path.t.
-my @qualified = qw(publish);
+my @qualified = qw(publish publish_and_wait);
 returns($s, "SELECT p.proname FROM $proc
     WHERE NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c = 'search_path=pg_catalog, pg_temp') ORDER BY 1",
     join("\n", sort @inlined, @qualified), 'every function pins search_path, but for those that have no need');

@@ -92,7 +92,7 @@ subtest 'a consumer consumes' => sub {
 subtest 'a consumer does no more' => sub {
     denied('consumer', $_) for
         "SELECT trunkline.publish('a', '1')", "$p) VALUES ('a', '1')", "SELECT setval('trunkline.position_bus', 1)", "SELECT nextval('trunkline.position_bus')", 'SELECT * FROM trunkline.topic_store', "SELECT * FROM trunkline.read('store')", 'SELECT * FROM trunkline.events',
-        'DELETE FROM trunkline.topic_bus', 'DELETE FROM trunkline.dead_letters', 'UPDATE trunkline.topics SET retention = NULL', 'SELECT trunkline.maintain()', "SELECT trunkline.drop_topic('bus')", "SELECT trunkline.create_topic('x')", 'DELETE FROM trunkline.dedup';
+        'DELETE FROM trunkline.topic_bus', 'DELETE FROM trunkline.dead_letters', 'UPDATE trunkline.topics SET retention = NULL', 'SELECT trunkline.maintain()', "SELECT trunkline.drop_topic('bus')", "SELECT trunkline.create_topic('x')", 'DELETE FROM trunkline.dedup', 'SELECT * FROM trunkline.dedup';
 };
 
 subtest 'an operator operates' => sub {

@@ -57,6 +57,7 @@ for my $call (
 }
 is($s->error("SELECT trunkline.$_")->{state}, 'TL005', $_)
     for q(publish('', '1')), q(publish('a', '1', key => '')), q(publish('a', '1', source => repeat('x', 256))), q(publish('a', '1', metadata => '[]'));
-is($s->do('SET search_path = pg_catalog; SELECT count(*) FROM trunkline.events') =~ s/.*\n//sr, 8, 'all of them are in the log');
+like($s->do(q(CALL trunkline.publish_and_wait('a.b', '1', key => 'k', wait => '0 s'))), qr/^\d+\|t\|\[\]$/, 'publish_and_wait()');
+is($s->do('SET search_path = pg_catalog; SELECT count(*) FROM trunkline.events') =~ s/.*\n//sr, 9, 'all of them are in the log');
 
 done_testing;

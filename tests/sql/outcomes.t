@@ -124,6 +124,7 @@ subtest 'rights' => sub {
     my $low = session(role => $role);
     is($low->error('SELECT * FROM trunkline.outcomes(at => 1)')->{state}, '42501', 'not for everybody');
     $s->do("SELECT trunkline.grant_consume('$role')");
+    is($low->do("SELECT count(*) FROM trunkline.locate('11111111-2222-4333-8444-555555555555')"), 0, 'ids of publishers are for those who may read them');
     is($low->error("SELECT * FROM trunkline.outcomes(at => $before)")->{state}, 'none', 'for consumers of the topic');
     is($low->error("SELECT * FROM trunkline.outcomes(topic => 'store', at => 1)")->{state}, '42501', 'not of others');
     is($low->error('SELECT * FROM trunkline.event_status')->{state}, '42501', 'the view shows all topics: not for consumers');
