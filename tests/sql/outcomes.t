@@ -77,7 +77,7 @@ subtest 'several subscriptions' => sub {
     $s->do("SELECT trunkline.ack('" . claim('low') . "', NULL, '[{\"position\": $p, \"verdict\": \"fail\", \"error\": \"no\"}]')");
     like(status($p), qr/^failed:0:no:/, 'one failed, all have ended');
     is(outcome(publish('m.b', ", tenant_id => 't'")) =~ s/\n/ /gr, 'high:pending:-:-:0 filter:pending:-:-:0 tenant:pending:-:-:0 inline:completed:1:-:1 low:pending:-:-:0', 'IDM-2 one state never moves another');
-    $s->do("SELECT trunkline.unsubscribe(name) FROM trunkline.subscriptions");
+    $s->do("SELECT trunkline.unsubscribe(name, force => true) FROM trunkline.subscriptions");
 };
 
 subtest 'by id' => sub {
@@ -94,7 +94,7 @@ subtest 'by id' => sub {
     refuses($s, "SELECT * FROM trunkline.outcomes(topic => 'none', at => 1)", 'TL002', undef);
     refuses($s, 'SELECT * FROM trunkline.outcomes()', 'TL005', {field => 'event_id'});
     refuses($s, "SELECT * FROM trunkline.outcomes('$id', at => 1)", 'TL005', {field => 'event_id'});
-    $s->do("SELECT trunkline.unsubscribe('s')");
+    $s->do("SELECT trunkline.unsubscribe('s', force => true)");
 };
 
 subtest 'slots' => sub {
@@ -106,7 +106,7 @@ subtest 'slots' => sub {
     my $wrong = join ' ', grep { my $want = $slot{$_} == 2 ? 'completed' : 'pending'; (split /:/, outcome($at{$_}))[1] ne $want } sort keys %at;
     is($wrong, '', 'each event is where its slot is');
     cmp_ok(scalar(grep { $_ == 2 } values %slot), '>', 0, 'some are in it');
-    $s->do("SELECT trunkline.unsubscribe('keys')");
+    $s->do("SELECT trunkline.unsubscribe('keys', force => true)");
 };
 
 subtest 'tracked' => sub {
@@ -115,7 +115,7 @@ subtest 'tracked' => sub {
     $s->do("SELECT trunkline.ack('" . claim('t') . "')");
     $s->do("DELETE FROM trunkline.deliveries; INSERT INTO trunkline.deliveries SELECT subscription_id, $p, gen_random_uuid(), 'skipped', 3, now(), now(), 'not mine' FROM trunkline.subscriptions WHERE name = 't'");
     is(outcome($p), 't:skipped:3:not mine:1', 'IDM-2 with track = all the outcome is kept');
-    $s->do("SELECT trunkline.unsubscribe('t')");
+    $s->do("SELECT trunkline.unsubscribe('t', force => true)");
 };
 
 subtest 'rights' => sub {

@@ -47,7 +47,7 @@ subtest 'one that fails' => sub {
     $s->do('CREATE OR REPLACE FUNCTION public.fails(e jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.seen (who, event) VALUES (\'mended\', e) $$; UPDATE trunkline.retries SET next_attempt_at = now()');
     process($id);
     is(seen(), 'mended:b.1', 'then it is');
-    $s->do("SELECT trunkline.unsubscribe(name) FROM trunkline.subscriptions WHERE name IN ('bad', 'never', 'gone')");
+    $s->do("SELECT trunkline.unsubscribe(name, force => true) FROM trunkline.subscriptions WHERE name IN ('bad', 'never', 'gone')");
     is(process($id), 't', 'all that is left have done it');
 };
 
@@ -87,7 +87,7 @@ subtest 'rights' => sub {
     $id = publish('d.1');
     is($low->do("SELECT trunkline.process_event('$id')"), 'f', 'a low role does not call for the owner');
     like($s->do("SELECT error FROM trunkline.outcomes('$id')"), qr/permission denied to set role/, 'and the attempt is recorded');
-    $s->do("DROP OWNED BY $role; DROP ROLE $role; SELECT trunkline.unsubscribe('owners'), trunkline.unsubscribe('sly')");
+    $s->do("DROP OWNED BY $role; DROP ROLE $role; SELECT trunkline.unsubscribe('owners', force => true), trunkline.unsubscribe('sly', force => true)");
 };
 
 subtest 'publish_and_wait()' => sub {
