@@ -5,6 +5,10 @@ CREATE OR REPLACE FUNCTION @extschema@.reset(name text, start_at text)
 DECLARE
     s @extschema@.subscriptions := @extschema@.lock_subscription(reset.name);
 BEGIN
+    IF s.mode = 'sync' AND s.target LIKE 'sql:%' THEN
+        PERFORM @extschema@.fail('TL005', format('subscription "%s" runs in its publishers'' transactions, it has no place in the log', s.name),
+            '{"field": "name"}');
+    END IF;
     cursor := @extschema@.start_cursor((SELECT t.name FROM @extschema@.topics t WHERE t.topic_id = s.topic_id), reset.start_at);
     -- nobody gives a lease while we hold these
     PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id ORDER BY c.slot FOR UPDATE;
@@ -22,6 +26,8 @@ BEGIN
      WHERE d.subscription_id = s.subscription_id AND d.completed_at IS NULL
        AND NOT EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = d.subscription_id AND r."position" = d."position");
     UPDATE @extschema@.cursors c SET cursor = reset.cursor WHERE c.subscription_id = s.subscription_id;
+    UPDATE @extschema@.subscriptions x SET starts_after = reset.cursor
+     WHERE x.subscription_id = s.subscription_id AND x.starts_after > reset.cursor;
     IF s.resize_at IS NOT NULL THEN
         UPDATE @extschema@.subscriptions x SET resize_at = reset.cursor WHERE x.subscription_id = s.subscription_id;
         PERFORM @extschema@.finish_changes(s.subscription_id);

@@ -45,6 +45,10 @@ $s->do("SELECT trunkline.ack('" . claim('s') . "')");
 is(outcome($at), 's:completed:-:-:0', 'done: completed');
 is(status($at), 'completed:-:-:0:0', 'TOP-4 completed');
 like(outcome($before), qr/^$/, 'what was before it began is still not its business');
+$s->do("SELECT * FROM trunkline.reset('s', 'beginning')");
+is(outcome($before), 's:pending:-:-:0', 'unless it was reset to there');
+$s->do("SELECT trunkline.ack('" . claim('s') . "')");
+is(outcome($before), 's:completed:-:-:0', 'then it is handled');
 
 $at = publish('a.late', ", expires_at => now() - interval '1 s'");
 is(outcome($at), 's:expired:-:-:0', 'too late to be handed out: expired');
@@ -60,7 +64,7 @@ $s->do("UPDATE trunkline.dead_letters SET state = 'discarded', settled_at = now(
 like(outcome($at), qr/^s:failed:0:/, 'discarded: failed');
 
 subtest 'several subscriptions' => sub {
-    $s->do('SELECT trunkline.unsubscribe($$s$$)');
+    $s->do('SELECT trunkline.unsubscribe($$s$$, force => true)');
     subscribe('low', 'm.*', ', priority => 1');
     subscribe('high', '**', ', priority => 10');
     subscribe('tenant', 'm.*', ", tenant_id => 't'");

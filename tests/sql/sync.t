@@ -141,6 +141,7 @@ subtest 'pause, resume, change, unsubscribe' => sub {
         'start_at: only what is to come');
     $s->do("SELECT trunkline.subscribe('$name', 'order.**', target => 'sql:public.look', mode => 'sync'); SELECT trunkline.publish('order.l', '1')");
     is(seen(), 'look:order.l', 'another function');
+    refuses($s, "SELECT * FROM trunkline.reset('$name', 'end')", 'TL005', {field => 'name'}, 'it has no place to be reset to');
     is($s->do("SELECT low IS NULL FROM trunkline.low_water(1)"), 't', 'it does not hold retention');
     $s->do("SELECT trunkline.unsubscribe('$name')");
     is(trigger(), 0, 'unsubscribed: no trigger');
