@@ -283,8 +283,15 @@ awake:
 endasleep:
     if
     :: d_step { is_rung[me] -> is_rung[me] = false; is_asleep[me] = false };
+       poll();                      /* first what rang; whatever comes until the bell is free again */
+       count_listeners();
        bell = FREE;
-       goto awake
+#ifdef TWIN_NO_LOOK_AFTER_DISARMING
+       d_step { is_asleep[me] = true; assert_not_lost() };
+       goto endasleep
+#else
+       goto awake                   /* is seen there, or rings */
+#endif
     :: deaths > 0
     fi;
 

@@ -590,13 +590,13 @@ static void send_actions(struct tl__bell *b, unsigned actions)
         enum statement_id statement;
         enum answer_kind kind;
     } table[] = {
-        {TL__WAITER_DISARM, ST_DISARM, ANSWER_IGNORED},
         {TL__WAITER_RELEASE, ST_RELEASE, ANSWER_IGNORED},
         {TL__WAITER_ELECT, ST_ELECT, ANSWER_ELECT},
         {TL__WAITER_PROBE, ST_PROBE, ANSWER_IGNORED},
         {TL__WAITER_WAKE, ST_WAKE, ANSWER_IGNORED},
         {TL__WAITER_ARM, ST_ARM, ANSWER_ARM},
         {TL__WAITER_TICK, ST_TICK, ANSWER_TICK},
+        {TL__WAITER_DISARM, ST_DISARM, ANSWER_IGNORED},
         {TL__WAITER_DUE, ST_DUE, ANSWER_DUE},
     };
 

@@ -14,14 +14,15 @@
 
 /* What to send; in this order, as one pipeline, each a transaction of its own. */
 enum tl__waiter_action {
-    TL__WAITER_DISARM = 1 << 0,  /* the bell: publishers need not ring */
-    TL__WAITER_RELEASE = 1 << 1, /* be sentinel no more */
-    TL__WAITER_ELECT = 1 << 2,   /* try to become sentinel */
-    TL__WAITER_PROBE = 1 << 3,   /* notify oneself */
-    TL__WAITER_WAKE = 1 << 4,    /* notify the other listeners */
-    TL__WAITER_ARM = 1 << 5,     /* the bell: publishers must ring */
-    TL__WAITER_TICK = 1 << 6,    /* look for events; always behind ARM: that order is the proof */
-    TL__WAITER_DUE = 1 << 7,     /* when is the next retry or lease expiry due */
+    TL__WAITER_RELEASE = 1 << 0, /* be sentinel no more */
+    TL__WAITER_ELECT = 1 << 1,   /* try to become sentinel */
+    TL__WAITER_PROBE = 1 << 2,   /* notify oneself */
+    TL__WAITER_WAKE = 1 << 3,    /* notify the other listeners */
+    TL__WAITER_ARM = 1 << 4,     /* the bell: publishers must ring */
+    TL__WAITER_TICK = 1 << 5,    /* look for events; always behind ARM: that order is the proof */
+    TL__WAITER_DISARM = 1 << 6, /* the bell: publishers need not ring; the event that rang waits for
+                                    TICK, and another look follows */
+    TL__WAITER_DUE = 1 << 7,    /* when is the next retry or lease expiry due */
 };
 
 struct tl__waiter_policy {

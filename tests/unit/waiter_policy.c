@@ -163,6 +163,28 @@ static void a_nap_is_as_long_as_a_slow_look(void **state)
     assert_int_equal(w.p.nap_us, 2 * MS);
 }
 
+static uint64_t nap_after(uint64_t rows, uint64_t look_us)
+{
+    struct world w = new_world(true);
+
+    run_until(&w, w.now_us + 5 * MS);
+    assert_true(tl__waiter_policy_is_awake(&w.p));
+    w.rows = rows;
+    w.look_us = look_us;
+    w.activity++;
+    run_until(&w, w.now_us + 3 * MS);
+    return w.p.nap_us;
+}
+
+static void plenty_of_events_make_for_longer_naps(void **state)
+{
+    (void)state;
+    assert_int_equal(nap_after(15, 1500), 1500);
+    assert_int_equal(nap_after(16, 1500), 3200);
+    assert_int_equal(nap_after(16, 0), 200);
+    assert_int_equal(nap_after(1000, 4 * MS), 5 * MS); /* but never longer than that */
+}
+
 static void what_the_poll_behind_arming_finds_disarms(void **state)
 {
     struct world w = new_world(true);
@@ -432,6 +454,7 @@ int main(void)
         cmocka_unit_test(an_idle_sentinel_arms_and_sleeps),
         cmocka_unit_test(naps_are_short_while_events_flow_and_grow),
         cmocka_unit_test(a_nap_is_as_long_as_a_slow_look),
+        cmocka_unit_test(plenty_of_events_make_for_longer_naps),
         cmocka_unit_test(what_the_poll_behind_arming_finds_disarms),
         cmocka_unit_test(a_parked_publisher_costs_longer_naps_only),
         cmocka_unit_test(the_sentinel_wakes_others_once_for_many),
