@@ -164,8 +164,9 @@ static int lock_out_others(struct demo *d)
 
 static int drop_subscriptions(struct demo *d)
 {
-    return query_only(d, "SELECT @schema@.unsubscribe(name, true) FROM @schema@.subscription_status "
-                         "WHERE topic = '" TOPIC "'");
+    return query_only(d,
+                      "SELECT @schema@.unsubscribe(name, true) FROM @schema@.subscription_status "
+                      "WHERE topic = '" TOPIC "'");
 }
 
 static int set_up_schema(struct demo *d)

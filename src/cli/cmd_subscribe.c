@@ -47,7 +47,8 @@ static int join_target_options(const struct tl__args *args, struct tl__buf *out)
         json_t *json = equals ? json_loads(equals + 1, JSON_DECODE_ANY, NULL) : NULL;
         json_decref(json);
         if (!json || equals == text)
-            return tl__fail(TL_E_INVALID, "text has quotes: --target-option 'format=\"cloudevents\"'",
+            return tl__fail(TL_E_INVALID,
+                            "text has quotes: --target-option 'format=\"cloudevents\"'",
                             "--target-option is KEY=JSON, not \"%.80s\"", text);
         if (out->len > 1)
             tl__buf_add_char(out, ',');

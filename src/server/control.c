@@ -170,6 +170,11 @@ static void look(struct tl__control *c)
         " (SELECT pg_catalog.format('SELECT %I.%I($1::pg_catalog.jsonb)', n.nspname, p.proname)"
         "    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
         "   WHERE p.oid = @schema@.target_function(s.target)),"
+        " (SELECT CASE WHEN s.registered_by = session_user THEN ''"
+        "    WHEN pg_catalog.pg_has_role(session_user, r.oid, CASE WHEN"
+        "      pg_catalog.current_setting('server_version_num')::int >= 160000"
+        "      THEN 'SET' ELSE 'MEMBER' END) THEN pg_catalog.quote_ident(r.rolname) END"
+        "    FROM pg_catalog.pg_roles r WHERE r.rolname = s.registered_by),"
         " (extract(epoch FROM s.timeout) * 1000000)::bigint, s.target_options ->> 'concurrency'"
         " FROM @schema@.subscriptions s WHERE s.active AND s.target IS NOT NULL"
         /* those run in the publisher's transaction */
@@ -186,8 +191,9 @@ static void look(struct tl__control *c)
             .name = copy_value(r, i, 1), /* borrowed from r */
             .target = copy_value(r, i, 2),
             .call = copy_value(r, i, 3),
-            .timeout_us = strtoull(PQgetvalue(r, i, 4), NULL, 10),
-            .concurrency = (uint32_t)strtoul(PQgetvalue(r, i, 5), NULL, 10),
+            .role = copy_value(r, i, 4),
+            .timeout_us = strtoull(PQgetvalue(r, i, 5), NULL, 10),
+            .concurrency = (uint32_t)strtoul(PQgetvalue(r, i, 6), NULL, 10),
         };
     TL_CLEANUP(pgclearp)
     PGresult *webhooks = list.items ? tl__webhooks_load(&c->webhooks, &list) : NULL;

@@ -463,6 +463,7 @@ static void start_serving(struct served *s, size_t kind_index)
                                           &(struct tl__sink_target){
                                               .target = s->what.target,
                                               .call = s->what.call,
+                                              .role = s->what.role,
                                               .secrets = s->what.secrets,
                                               .headers = s->what.headers,
                                               .format = s->what.format,

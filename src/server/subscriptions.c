@@ -12,8 +12,9 @@
 /* Which members are text. */
 static const size_t texts[] = {
     offsetof(struct tl__subscription, name),    offsetof(struct tl__subscription, target),
-    offsetof(struct tl__subscription, call),    offsetof(struct tl__subscription, secrets),
-    offsetof(struct tl__subscription, headers), offsetof(struct tl__subscription, format),
+    offsetof(struct tl__subscription, call),    offsetof(struct tl__subscription, role),
+    offsetof(struct tl__subscription, secrets), offsetof(struct tl__subscription, headers),
+    offsetof(struct tl__subscription, format),
 };
 enum { TEXTS = sizeof texts / sizeof *texts };
 

@@ -13,8 +13,9 @@ enum tl__attempt_log { TL__LOG_ALL, TL__LOG_FAILURES, TL__LOG_NONE };
 struct tl__subscription {
     int64_t id;
     char *name, *target;
-    char *call;          /* of a sql: target: the statement that calls it; NULL: no such function */
-    uint64_t timeout_us; /* of an attempt; 0: the daemon's */
+    char *call; /* of a sql: target: the statement that calls it; NULL: no such function */
+    char *role; /* whose rights the call has; "": the daemon's; NULL: it may not have them */
+    uint64_t timeout_us;  /* of an attempt; 0: the daemon's */
     uint32_t concurrency; /* 0: the daemon's */
     /* Of webhooks: see struct tl__sink_target. */
     char *secrets, *headers, *format;

@@ -80,7 +80,8 @@ struct tl__sink_env {
 /* Borrowed during open. */
 struct tl__sink_target {
     const char *target;
-    const char *call; /* SQL text of a sql: target */
+    const char *call; /* SQL text of a sql: target; NULL: no such function */
+    const char *role; /* whose rights it has; "": the daemon's own; NULL: they are out of reach */
     /* Of webhooks: keys divided by spaces (NULL: none), further headers as lines (NULL: none), and
      * the form: plain, cloudevents, cloudevents-binary; NULL: nobody may know the keys. */
     const char *secrets, *headers, *format;
