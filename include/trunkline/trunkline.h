@@ -400,8 +400,105 @@ typedef struct tl_subscribe_options {
 /** Create or change a durable subscription; the same call twice is one subscription. */
 TL_API TL_MUSTCHECK tl_status tl_subscribe(tl_client *c, const char *name, const char *pattern,
                                            const tl_subscribe_options *opts);
-/** Remove it with its cursors, leases and retries; its dead letters stay. TL_E_NOTFOUND. */
+/** Remove it with its cursors, leases and retries; its dead letters stay. TL_E_NOTFOUND;
+ * TL_E_CONFLICT while it has events that are not delivered, in flight or waiting for a retry. */
 TL_API TL_MUSTCHECK tl_status tl_unsubscribe(tl_client *c, const char *name);
+/** The same, and what it has not settled is never delivered. */
+TL_API TL_MUSTCHECK tl_status tl_unsubscribe_force(tl_client *c, const char *name);
+
+/* Operating them. All of these: TL_E_NOTFOUND for an unknown name, TL_E_DENIED without the right
+ * (grant_operate). */
+
+/** Pause: claims that begin from now on give nothing, leases in flight end as usual.
+ * @param reason  shown to people; NULL: none.
+ * @return TL_OK; TL_NOTHING when it was paused already (reason and time stay). */
+TL_API TL_MUSTCHECK tl_status tl_subscription_pause(tl_client *c, const char *name,
+                                                    const char *reason);
+/** Go on; a drain ends. One that an event stopped tries it again with all its attempts.
+ * @param skip  make a dead letter of that event instead; TL_E_CONFLICT when there is none.
+ * @return TL_OK; TL_NOTHING when it was neither paused nor draining. */
+TL_API TL_MUSTCHECK tl_status tl_subscription_resume(tl_client *c, const char *name, bool skip);
+
+/* Caller's memory, holds no pointers: this struct is fixed for ever. */
+typedef struct tl_reset_result {
+    int64_t cursor;  /* events after it come next */
+    int64_t leases;  /* what was dropped: leases in flight, now fenced, */
+    int64_t retries; /* events that waited for another attempt or for their key, */
+    int64_t replays; /* and slots of replays */
+} tl_reset_result;
+/** Set it to another place. start, start_value: as in tl_subscribe_options. ret may be NULL. */
+TL_API TL_MUSTCHECK tl_status tl_subscription_reset(tl_client *c, const char *name, tl_start start,
+                                                    int64_t start_value, tl_reset_result *ret);
+/** Hand out what is in the log now and nothing later, then pause. *ret_upto (may be NULL): the last
+ * position. TL_E_CONFLICT when it is paused. */
+TL_API TL_MUSTCHECK tl_status tl_subscription_drain(tl_client *c, const char *name,
+                                                    int64_t *ret_upto);
+/** Change the number of slots, 1..256. *ret_in_force (may be NULL) is false when it takes effect
+ * once all leases in flight have ended. TL_E_CONFLICT while a replay runs. */
+TL_API TL_MUSTCHECK tl_status tl_subscription_set_slots(tl_client *c, const char *name,
+                                                        uint32_t slots, bool *ret_in_force);
+
+typedef struct tl_replay_options {
+    size_t size;
+    tl_start start; /* say where: zero is the end */
+    int64_t start_value;
+    tl_start end; /* up to and including a position, before a time; zero: the end */
+    int64_t end_value;
+    double rate;  /* events a second; 0: no limit */
+    bool dry_run; /* only count */
+} tl_replay_options;
+#define TL_REPLAY_OPTIONS(...)                                                                     \
+    (&(tl_replay_options){.size = sizeof(tl_replay_options), __VA_ARGS__})
+
+/**
+ * Hand events out once more, beside the live ones. What it has not got to yet comes anyway and is
+ * not part of it.
+ * @param ret_replay  may be NULL; for tl_replay_cancel(). Untouched by a dry run.
+ * @param ret_events  may be NULL; events that match.
+ * @return TL_OK; TL_NOTHING when no event matches (*ret_events is 0); TL_E_CONFLICT during a change
+ *         of slots; TL_E_INVALID.
+ */
+TL_API TL_MUSTCHECK tl_status tl_replay(tl_client *c, const char *subscription,
+                                        const tl_replay_options *opts, int64_t *ret_replay,
+                                        int64_t *ret_events);
+/** What is in flight of it goes on. TL_E_NOTFOUND when it has ended. */
+TL_API TL_MUSTCHECK tl_status tl_replay_cancel(tl_client *c, int64_t replay);
+
+/* ---------------------------------------------------------------------------- dead letters -- */
+
+/* Which ones; of those that nobody has dealt with yet. Members that are zero do not count, but at
+ * least one must be set; pattern "**" is all of them. */
+typedef struct tl_dead_filter {
+    size_t size;
+    const int64_t *ids; /* TL_E_NOTFOUND when there is no such letter */
+    size_t id_count;
+    const char *subscription;
+    const char *pattern; /* of the event type */
+    const char *reason;  /* "max_attempts", "rejected", "crashed", "expired", "skipped" */
+    const char *tenant_id;
+    int64_t since_us; /* given up at this time or later */
+    int64_t until_us; /* given up before this time */
+    uint32_t limit;   /* oldest first; 0: 10000, at most 100000 */
+} tl_dead_filter;
+#define TL_DEAD_FILTER(...) (&(tl_dead_filter){.size = sizeof(tl_dead_filter), __VA_ARGS__})
+
+/**
+ * Hand dead letters out again, with all their attempts; nothing waits for them. Two calls at once
+ * do each letter once.
+ * @param rate     so many a second instead of all at once; 0: no limit.
+ * @param dry_run  only count.
+ * @param ret      may be NULL; how many.
+ * @return TL_OK, also for none; TL_E_NOTFOUND; TL_E_CONFLICT: the subscription of an id is gone;
+ *         TL_E_INVALID.
+ */
+TL_API TL_MUSTCHECK tl_status tl_dead_redrive(tl_client *c, const tl_dead_filter *filter,
+                                              double rate, bool dry_run, int64_t *ret);
+/** Give them up for good. note: why; NULL: none. */
+TL_API TL_MUSTCHECK tl_status tl_dead_discard(tl_client *c, const tl_dead_filter *filter,
+                                              const char *note, bool dry_run, int64_t *ret);
+/** They were dealt with by other means. */
+TL_API TL_MUSTCHECK tl_status tl_dead_resolve(tl_client *c, const tl_dead_filter *filter,
+                                              const char *note, bool dry_run, int64_t *ret);
 
 /* ------------------------------------------------------------- pull: claim, ack, extend -------- */
 

@@ -7,7 +7,7 @@
  *      client.c exec.c        the handle; one blocking call: send, wait, time out, cancel
  *      sqlnames.c             names, SQL templates, prepared statements, parameters
  *      event.c                rows to events, batches
- *      publish*.c read.c topic.c pattern.c subscribe.c claim.c migrate*.c   the calls
+ *      publish*.c read.c topic.c pattern.c subscribe.c operate.c claim.c migrate*.c   the calls
  */
 #ifndef TL_CLIENT_INTERNAL_H
 #define TL_CLIENT_INTERNAL_H

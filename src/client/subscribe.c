@@ -1,7 +1,7 @@
-/* subscribe.c: durable subscriptions: tl_subscribe and tl_unsubscribe. */
-#include "publish.h"
+/* subscribe.c: durable subscriptions: tl_subscribe. What is done to them later: operate.c. */
+#include "subscribe.h"
 
-#include "clock.h"
+#include "publish.h"
 #include "str.h"
 
 #include <inttypes.h>
@@ -19,9 +19,7 @@ static const char subscribe_sql[] =
     "max_in_flight => $19, rate_limit => $20, timeout => $21, track => $22, "
     "target_options => $23)";
 
-static const char unsubscribe_sql[] = "SELECT @extschema@.unsubscribe($1)";
-
-static tl_status name_check(tl_client *c, const char *name)
+tl_status tl__subscription_check(tl_client *c, const char *name)
 {
     size_t len = name == NULL ? 0 : strlen(name);
 
@@ -77,16 +75,16 @@ static tl_status opts_load(tl_client *c, const char *pattern, tl_subscribe_optio
     return TL_OK;
 }
 
-static const char *start_text(const tl_subscribe_options *opts, char text[TL_TIME_TEXT_SIZE])
+const char *tl__start_text(tl_start start, int64_t value, char text[TL_TIME_TEXT_SIZE])
 {
-    switch (opts->start) {
+    switch (start) {
     case TL_START_BEGINNING:
         return "beginning";
     case TL_START_POSITION:
-        (void)snprintf(text, TL_TIME_TEXT_SIZE, "%" PRId64, opts->start_value);
+        (void)snprintf(text, TL_TIME_TEXT_SIZE, "%" PRId64, value);
         return text;
     case TL_START_TIME:
-        tl__time_format(opts->start_value, text);
+        tl__time_format(value, text);
         return text;
     default:
         return "end";
@@ -150,7 +148,7 @@ tl_status tl_subscribe(tl_client *c, const char *name, const char *pattern,
     tl_status status;
 
     tl__error_clear(&c->error);
-    if ((status = name_check(c, name)) != TL_OK ||
+    if ((status = tl__subscription_check(c, name)) != TL_OK ||
         (status = opts_load(c, pattern, &opts, from)) != TL_OK ||
         (status = tl__call_begin(c)) != TL_OK)
         return status;
@@ -163,7 +161,7 @@ tl_status tl_subscribe(tl_client *c, const char *name, const char *pattern,
     tl__param_text(&params, opts.target);
     tl__param_i32(&params, (int32_t)opts.priority);
     tl__param_text(&params, orderings[opts.ordering]);
-    tl__param_text(&params, start_text(&opts, start));
+    tl__param_text(&params, tl__start_text(opts.start, opts.start_value, start));
     param_count(&params, opts.max_attempts);
     tl__param_interval(&params, opts.retry_delay_us);
     tl__param_interval(&params, opts.retry_cap_us);
@@ -192,16 +190,4 @@ tl_status tl_subscribe(tl_client *c, const char *name, const char *pattern,
     if (status != TL_OK && strcmp(c->error.sqlstate, "42601") == 0 && opts.filter_path != NULL)
         return tl__error_set(&c->error, TL_E_INVALID, "42601", "filter_path is not valid jsonpath");
     return status;
-}
-
-tl_status tl_unsubscribe(tl_client *c, const char *name)
-{
-    struct tl__params params = TL_PARAMS_INIT;
-    tl_status status;
-
-    tl__error_clear(&c->error);
-    if ((status = name_check(c, name)) != TL_OK || (status = tl__call_begin(c)) != TL_OK)
-        return status;
-    tl__param_text(&params, name);
-    return tl__call(c, TL__WRITES, NULL, unsubscribe_sql, &params, NULL);
 }
