@@ -157,10 +157,34 @@ static int check_subscriptions(struct report *r, struct tl__db *db)
     return rc;
 }
 
+static int check_webhooks(struct report *r, struct tl__db *db)
+{
+    int rc = 0;
+    TL_CLEANUP(tl__pgclearp)
+    PGresult *rows = tl__db_query(
+        db, &rc,
+        "SELECT name, problem, count(*) OVER () FROM (SELECT name, CASE WHEN disabled_at IS NOT "
+        "NULL AND NOT active THEN pause_reason "
+        "WHEN breaker <> 'closed' THEN 'fails since ' || date_trunc('second', failing_since) || "
+        "': ' || coalesce(last_error, '') "
+        "WHEN secrets = 0 THEN 'requests to it are not signed: see trunkline webhook secret "
+        "create' END AS problem FROM @schema@.webhook_status) w "
+        "ORDER BY problem IS NULL, name LIMIT 20",
+        0, NULL);
+
+    if (!rows)
+        return rc;
+    if (PQntuples(rows) == 0 || PQgetisnull(rows, 0, 1))
+        addf(r, "webhooks", "ok", "%s", PQntuples(rows) ? PQgetvalue(rows, 0, 2) : "0");
+    for (int i = 0; i < PQntuples(rows) && !PQgetisnull(rows, i, 1); i++)
+        addf(r, "webhooks", "note", "%s: %s", PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
+    return 0;
+}
+
 static int examine(struct report *r, struct tl__db *db)
 {
     static int (*const checks[])(struct report *, struct tl__db *) = {
-        check_verify, check_listeners, check_horizon, check_subscriptions};
+        check_verify, check_listeners, check_horizon, check_subscriptions, check_webhooks};
     int rc = 0;
 
     check_server(r, db);

@@ -97,6 +97,18 @@ static int check_numbers(const struct tl__args *args)
     return check_range(args, "max-in-flight", 1000000);
 }
 
+static int note_unsigned(struct tl__db *db, const char *name)
+{
+    int rc = 0;
+    TL_CLEANUP(tl__pgclearp)
+    PGresult *r = tl__db_query(
+        db, &rc, "SELECT FROM @schema@.webhook_status WHERE name = $1 AND secrets = 0", 1, &name);
+
+    if (r && PQntuples(r) > 0)
+        tl__note("requests will not be signed: see trunkline webhook secret create %s", name);
+    return rc;
+}
+
 static int run_subscribe(struct tl__args *args)
 {
     TL_CLEANUP(tl__db_close)
@@ -150,7 +162,7 @@ static int run_subscribe(struct tl__args *args)
                               values);
     }
     printf("subscribed %s to %s\n", name, pattern);
-    return 0;
+    return options.target && strncmp(options.target, "http", 4) == 0 ? note_unsigned(&db, name) : 0;
 }
 
 static const struct tl__option subscribe_table[] = {

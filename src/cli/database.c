@@ -215,6 +215,17 @@ void tl__db_close(struct tl__db *db)
 
 /* ---------------------------------------------------------------------------------------- SQL -- */
 
+/* Of a state of our own class. */
+static tl_status status_of(const char *sqlstate)
+{
+#define STATUS_OF(name, value, state, http, exit_code, text)                                       \
+    if (strcmp(sqlstate, state) == 0)                                                              \
+        return name;
+    TL_STATUS_MAP(STATUS_OF)
+#undef STATUS_OF
+    return strcmp(sqlstate, "TL003") == 0 ? TL_E_CONFLICT : TL_E_SERVER;
+}
+
 PGresult *tl__db_query(struct tl__db *db, int *ret_rc, const char *sql, int n,
                        const char *const *values)
 {
@@ -244,8 +255,8 @@ PGresult *tl__db_query(struct tl__db *db, int *ret_rc, const char *sql, int n,
     tl_status as = is_lost                              ? TL_E_CONNECTION
                    : !sqlstate                          ? TL_E_SERVER
                    : strcmp(sqlstate, "42501") == 0     ? TL_E_DENIED
-                   : strcmp(sqlstate, "TL002") == 0     ? TL_E_NOTFOUND
-                   : strcmp(sqlstate, "TL005") == 0     ? TL_E_INVALID
+                   : strncmp(sqlstate, "TL", 2) == 0    ? status_of(sqlstate)
+                   : strncmp(sqlstate, "22", 2) == 0    ? TL_E_INVALID /* a value that is none */
                    : strncmp(sqlstate, "42P01", 5) == 0 ? TL_E_SCHEMA
                                                         : TL_E_SERVER;
     *ret_rc = tl_status_exit_code(as);

@@ -66,9 +66,13 @@ void tl__help_program(void)
 
 void tl__help_command(const struct tl__command *command)
 {
-    printf("trunkline %s: %s\n\nusage: trunkline %s%s%s%s\n", command->name, command->summary,
-           command->name, command->operands ? " " : "", command->operands ? command->operands : "",
-           command->options ? " [OPTION…]" : "");
+    char usage[256];
+
+    snprintf(usage, sizeof usage, "usage: trunkline %s%s%s%s", command->name,
+             command->operands ? " " : "", command->operands ? command->operands : "",
+             command->options ? " [OPTION…]" : "");
+    printf("trunkline %s: %s\n\n", command->name, command->summary);
+    print_wrapped(usage, 0, 7);
     if (command->details) {
         putchar('\n');
         print_wrapped(command->details, 0, 0);

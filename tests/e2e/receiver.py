@@ -9,10 +9,17 @@ each request: {"path", "headers", "body"}. The path says how it answers:
   /redirect       302 to /ok/target
   /big            200 and a megabyte
   /hold/FILE      answers 204 once the file exists
+  /switch/FILE    500 while the file exists, else 204
+  /text/N/BYTES   status N with so many bytes of text
+  /raw/N          status N with bytes that are no text
+
+With a certificate and its key (PEM files) as arguments it speaks TLS; a third argument is the address to
+listen on.
 """
 import http.server
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -53,6 +60,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(302, b"", {"Location": "/ok/target"})
         elif path[0] == "big":
             self.reply(200, b"x" * 1000000)
+        elif path[0] == "switch":
+            self.reply(500 if os.path.exists("/" + "/".join(path[1:])) else 204)
+        elif path[0] == "text":
+            self.reply(int(path[1]), b"y" * int(path[2]))
+        elif path[0] == "raw":
+            self.reply(int(path[1]), b"a\x00b\xff\xc3\xa9\n\"c\"")
         elif path[0] == "hold":
             deadline = time.monotonic() + 120
             while not os.path.exists("/" + "/".join(path[1:])) and time.monotonic() < deadline:
@@ -82,6 +95,10 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
 
-server = Server(("127.0.0.1", 0), Handler)
+server = Server((sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1", 0), Handler)
+if len(sys.argv) > 2 and sys.argv[1]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1], sys.argv[2])
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 print("port %d" % server.server_address[1], flush=True)
 server.serve_forever()

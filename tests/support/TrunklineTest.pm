@@ -138,7 +138,8 @@ sub query {
 
 # tests/e2e/receiver.py on a free port: {port, log => sub: its requests}.
 sub receiver {
-    my $handle = start_program(['python3', "$source/tests/e2e/receiver.py"]);
+    my (@arguments) = @_;
+    my $handle = start_program(['python3', "$source/tests/e2e/receiver.py", @arguments]);
     wait_for(sub { slurp($handle->{out}) =~ /^port (\d+)/ && ($handle->{port} = $1) })
         or croak 'the receiver does not start: ' . slurp($handle->{err});
     $handle->{url} = "http://127.0.0.1:$handle->{port}";
