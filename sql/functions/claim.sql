@@ -9,11 +9,14 @@ CREATE OR REPLACE FUNCTION @extschema@.claim(
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    s     @extschema@.subscriptions;
-    taken @extschema@.leases;
-    topic text;
-    h     bigint;
-    found_events integer;
+    s       @extschema@.subscriptions;
+    taken   @extschema@.leases;
+    topic   text;
+    h       bigint;
+    tries   integer := 0;
+    retried integer;
+    fresh   integer;
+    is_counted boolean;
 BEGIN
     IF coalesce(max_events NOT BETWEEN 1 AND 10000, true) THEN
         PERFORM @extschema@.fail('TL005', 'max_events is not 1 to 10000', '{"field": "max_events", "limit": 10000}');
@@ -30,27 +33,56 @@ BEGIN
     END IF;
     SELECT t.name INTO topic FROM @extschema@.topics t WHERE t.topic_id = s.topic_id;
     h := @extschema@.horizon(topic);
+    -- the publisher's transaction runs those
     IF NOT s.active OR s.mode = 'sync' AND s.target LIKE 'sql:%' THEN
         RETURN;
     END IF;
-    taken := @extschema@.take_lease(s, topic, slot, max_events, lease, h, current_setting('application_name'));
-    IF taken.token IS NULL THEN
-        RETURN;
+    IF s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL THEN
+        s := @extschema@.finish_if_idle(s);
     END IF;
-    IF taken.retries > 0 THEN
-        RETURN QUERY EXECUTE @extschema@.retries_query(topic, false) USING taken.token;
-    END IF;
-    IF taken.events IS DISTINCT FROM 0 THEN
-        RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.upto - taken.after,
-                '$7::uuid, $8::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at', 'ORDER BY e."position"')
-            USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
-                taken.token, taken.attempt;
-    END IF;
-    IF taken.events IS NULL THEN
-        GET DIAGNOSTICS found_events = ROW_COUNT;
-        taken.events := found_events;
-        PERFORM @extschema@.write_lease(taken, lease);
+    LOOP
+        retried := 0;
+        fresh := 0;
+        taken := @extschema@.take_any_slot(s, topic, slot, max_events, lease, h, current_setting('application_name'));
+        EXIT WHEN taken.token IS NULL;
+        IF taken.retries > 0 THEN
+            RETURN QUERY EXECUTE @extschema@.retries_query(topic, 'r.token, r.attempt, ', '',
+                    EXISTS (SELECT FROM @extschema@.retries r WHERE r.token = taken.token AND r.event IS NOT NULL),
+                    'AND (e.expires_at IS NULL OR e.expires_at > clock_timestamp() OR @extschema@.bury_expired($2, $3, $4, r."position", true))')
+                USING taken.token, s, topic, taken;
+            GET DIAGNOSTICS retried = ROW_COUNT;
+        END IF;
+        IF taken.events IS DISTINCT FROM 0 THEN
+            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, taken.has_holes, taken.upto - taken.after,
+                    '$8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at',
+                    @extschema@.handout_condition(s, taken.has_holes, true) || ' ORDER BY e."position"')
+                USING taken.after, taken.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
+                    s.subscription_id, taken.token, taken.attempt, topic, taken, s;
+            GET DIAGNOSTICS fresh = ROW_COUNT;
+        END IF;
+        IF fresh = taken.events AND retried = taken.retries THEN
+            EXIT; -- all of it
+        END IF;
+        -- those that were buried do not come again when the lease is lost
+        taken.has_holes := taken.has_holes OR EXISTS (
+            SELECT FROM @extschema@.dead_letters d
+             WHERE d.subscription_id = s.subscription_id AND d."position" > taken.after AND d."position" <= taken.upto AND d.reason = 'expired');
+        is_counted := taken.events IS NOT NULL;
+        taken.events := fresh;
+        taken.retries := retried;
+        IF is_counted THEN
+            PERFORM @extschema@.shrink_lease(taken);
+        ELSE
+            PERFORM @extschema@.write_lease(taken, lease);
+        END IF;
+        EXIT WHEN fresh + retried > 0;
+        -- nothing but events that had expired or have to wait: look on, but not for ever
+        tries := tries + 1;
+        EXIT WHEN tries = 100;
+    END LOOP;
+    IF taken.is_tracked AND fresh + retried > 0 THEN
+        PERFORM @extschema@.track_claim(s, topic, taken.token);
     END IF;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim(text, integer, integer, interval) IS
-    'Claim the next events of a subscription under a lease: whole events, ascending by position, each row with the token for ack(), extend(), release() and the number of the attempt. No rows: nothing there, or (ordering key, total) another holds the lease, or none of the next 10000 events matches: then subscription_status.behind is not 0, claim again. max_events: 1 to 10000. lease: 1 ms to 1 day; when it has passed others may take over. Call it in a transaction of its own; READ COMMITTED only (TL005). TL002 unknown subscription or slot.';
+    'Claim the next events of a subscription under a lease: whole events, each row with the token for ack(), extend(), release() and the number of the attempt; first those tried again, then fresh ones, each by position. An event whose expires_at has passed is not handed out but becomes a dead letter, reason expired. No rows: nothing there, or (ordering key, total) others hold the leases of all slots or everything waits for an event that failed, or none of the next 10000 events matches: then subscription_status.behind is not 0, claim again. slot: NULL takes the one that has waited longest. max_events: 1 to 10000. lease: 1 ms to 1 day; when it has passed others may take over. Call it in a transaction of its own; READ COMMITTED only (TL005). TL002 unknown subscription or slot.';

@@ -16,7 +16,8 @@ DECLARE
     taken    @extschema@.leases;
     topic    text;
     due      record;
-    found_events integer;
+    served   bigint := 0;
+    fresh    integer;
 BEGIN
     PERFORM @extschema@.check_lease(lease);
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
@@ -33,49 +34,84 @@ BEGIN
     RETURN NEXT;
     -- only those that may have something: one look at all of them, which locks and writes nothing
     FOR due IN
-        SELECT s, t.name AS topic, u.room, h
+        SELECT s, s.resize_at IS NOT NULL AS is_resizing, t.name AS topic, u.room, u.place, c, c.slot, h
           FROM unnest(claim_many.subscriptions, claim_many.capacity) WITH ORDINALITY u(subscription_id, room, place)
           JOIN @extschema@.subscriptions s ON s.subscription_id = u.subscription_id AND s.active
                AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')
           JOIN @extschema@.topics t ON t.topic_id = s.topic_id
-          JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id AND c.slot = 0
+          JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id
           JOIN LATERAL (SELECT horizons[array_position(numbers, s.topic_id)] AS h OFFSET 0) now ON h IS NOT NULL
          WHERE u.room > 0
-           AND (EXISTS (SELECT FROM @extschema@.leases l
-                         WHERE l.subscription_id = s.subscription_id AND (NOT l.held OR l.until <= clock_timestamp()))
-                OR (c.cursor < h
-                    OR EXISTS (SELECT FROM @extschema@.retries r
-                                WHERE r.subscription_id = s.subscription_id AND r.token IS NULL AND r.next_attempt_at <= clock_timestamp()))
-                   AND (s.ordering = 'none' OR NOT EXISTS (SELECT FROM @extschema@.leases l
-                                                            WHERE l.subscription_id = s.subscription_id)))
-         ORDER BY u.place
+           AND CASE WHEN (s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL
+               THEN EXISTS (SELECT FROM @extschema@.leases l
+                             WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot AND (NOT l.held OR l.until <= clock_timestamp()))
+                    OR (c.cursor < h
+                        OR EXISTS (SELECT FROM @extschema@.retries r
+                                    WHERE r.subscription_id = s.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= clock_timestamp())
+                        OR EXISTS (SELECT FROM @extschema@.replays p WHERE p.subscription_id = s.subscription_id AND p.slot = c.slot
+                                      AND (p.rate IS NULL OR @extschema@.tokens(p.tokens, p.refilled_at, p.rate) >= 1)))
+                       AND (s.ordering = 'none' OR NOT EXISTS (SELECT FROM @extschema@.leases l
+                                                                WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot))
+               ELSE s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL OR @extschema@.slot_may_have(s, c, h) END
+         ORDER BY u.place, c.last_triggered_at NULLS FIRST, c.slot
     LOOP
+        CONTINUE WHEN due.place = served;
         s := due.s;
         topic := due.topic;
-        taken := @extschema@.take_lease(s, topic, NULL, least(due.room, 10000), lease, due.h,
+        -- says that there is more to look at
+        subscription_id := s.subscription_id;
+        attempt := NULL;
+        "position" := 0;
+        IF s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL THEN
+            s := @extschema@.finish_if_idle(s);
+            IF due.is_resizing AND s.resize_at IS NULL THEN
+                served := due.place;
+                RETURN NEXT;
+            END IF;
+            CONTINUE WHEN due.place = served OR NOT s.active OR NOT @extschema@.slot_may_have(s, due.c, due.h);
+        END IF;
+        taken := @extschema@.take_lease(s, topic, due.slot, least(due.room, 10000), lease, due.h,
             coalesce(claim_many.owner, current_setting('application_name')));
         IF taken.token IS NULL THEN
             IF taken.upto < due.h THEN
-                RETURN QUERY SELECT s.subscription_id, NULL::uuid, NULL::integer, taken.upto,
-                    NULL::uuid, NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::jsonb, NULL::jsonb, NULL::timestamptz, NULL::timestamptz, NULL::bigint;
+                "position" := taken.upto;
+                RETURN NEXT;
             END IF;
             CONTINUE;
         END IF;
         IF taken.retries > 0 THEN
-            RETURN QUERY EXECUTE @extschema@.retries_query(topic, true) USING taken.token;
+            RETURN QUERY EXECUTE @extschema@.retries_query(topic,
+                    'r.subscription_id, r.token, CASE WHEN r.event IS NULL AND e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE r.attempt END, ', ', $2::bigint',
+                    EXISTS (SELECT FROM @extschema@.retries r WHERE r.token = taken.token AND r.event IS NOT NULL))
+                USING taken.token, taken.slot;
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
-            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.upto - taken.after,
-                    '$7::bigint, $8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint', 'ORDER BY e."position"')
-                USING taken.after, taken.upto, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path,
-                    s.subscription_id, taken.token, taken.attempt, taken.slot;
+            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, taken.has_holes, taken.upto - taken.after,
+                    '$7::bigint, $8::uuid, CASE WHEN e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE $9::integer END, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint',
+                    CASE WHEN taken.has_holes THEN @extschema@.handout_condition(s, true, false) ELSE '' END || ' ORDER BY e."position"')
+                USING taken.after, taken.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
+                    s.subscription_id, taken.token, taken.attempt, taken.slot, taken;
+            GET DIAGNOSTICS fresh = ROW_COUNT;
+            IF taken.events IS NULL THEN
+                taken.events := fresh;
+                taken := @extschema@.write_lease(taken, lease);
+            ELSIF fresh < taken.events THEN
+                taken.events := fresh;
+                PERFORM @extschema@.shrink_lease(taken);
+                IF fresh + taken.retries = 0 THEN
+                    -- all of it has to wait for what failed
+                    taken.token := NULL;
+                    "position" := taken.upto;
+                    RETURN NEXT;
+                END IF;
+            END IF;
         END IF;
-        IF taken.events IS NULL THEN
-            GET DIAGNOSTICS found_events = ROW_COUNT;
-            taken.events := found_events;
-            PERFORM @extschema@.write_lease(taken, lease);
+        CONTINUE WHEN taken.token IS NULL;
+        served := due.place;
+        IF taken.is_tracked THEN
+            PERFORM @extschema@.track_claim(s, topic, taken.token);
         END IF;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text) IS
-    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; a row with a subscription and no token says that only a part of what is readable was looked at and none of it matched: claim again. members: slot of the lease. READ COMMITTED only (TL005).';
+    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; attempt 0 says that the event has expired: do not handle it, settle it with verdict expired. A row with a subscription and no token says that only a part of what is readable was looked at and nothing of it was handed out: claim again. members: slot of the lease. READ COMMITTED only (TL005).';

@@ -12,7 +12,7 @@ BEGIN
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters, @extschema@.inbox TO %I', grantee);
     EXECUTE format('GRANT SELECT ON @extschema@.deliveries, @extschema@.replays TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.lock_subscription, @extschema@.has_pending, @extschema@.slot_of,
-        @extschema@.slot_condition, @extschema@.dead_list, @extschema@.dead_show, @extschema@.dead_stats, @extschema@.dead_matching TO %I', grantee);
+        @extschema@.dead_list, @extschema@.dead_show, @extschema@.dead_stats, @extschema@.dead_matching TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.subscribe, @extschema@.unsubscribe, @extschema@.is_predicate,
         @extschema@.target_function, @extschema@.start_cursor, @extschema@.position_before, @extschema@.claim,
         @extschema@.claim_many, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,
@@ -25,6 +25,16 @@ BEGIN
         @extschema@.bell_disarm, @extschema@.sentinel_try, @extschema@.sentinel_release, @extschema@.listener_join,
         @extschema@.listener_leave, @extschema@.wake_listeners TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE @extschema@.publish_and_wait TO %I', grantee);
+    -- what claim(), ack() and release() are made of
+    EXECUTE format('GRANT SELECT ON @extschema@.blocked_keys TO %I', grantee);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.replays, @extschema@.throttles, @extschema@.deliveries TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.take_any_slot, @extschema@.slot_may_have, @extschema@.take_leftover,
+        @extschema@.choose_replay, @extschema@.allowance, @extschema@.tokens, @extschema@.spend_tokens, @extschema@.shrink_lease,
+        @extschema@.park, @extschema@.park_blocked, @extschema@.promote_keys, @extschema@.lock_line, @extschema@.order_key,
+        @extschema@.blocked_by, @extschema@.handout_condition, @extschema@.type_condition, @extschema@.type_operand,
+        @extschema@.slot_expression, @extschema@.finish_if_idle, @extschema@.finish_changes, @extschema@.due_within_limits,
+        @extschema@.track_claim, @extschema@.track_ack, @extschema@.track_release, @extschema@.condemn, @extschema@.give_up,
+        @extschema@.bury_expired, @extschema@.policy_delay TO %I', grantee);
     -- webhooks: keys may be added and ended, never read
     EXECUTE format('GRANT SELECT (secret_id, subscription_id, scheme, public_key, created_by, created_at, expires_at),
         INSERT (subscription_id, scheme, secret, public_key), UPDATE (expires_at), DELETE ON @extschema@.webhook_secrets TO %I', grantee);

@@ -3,11 +3,9 @@ CREATE OR REPLACE FUNCTION @extschema@.grant_operate(grantee text, topic text DE
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM @extschema@.grant_consume(grantee, topic);
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.replays, @extschema@.throttles, @extschema@.deliveries TO %I', grantee);
-    EXECUTE format('GRANT UPDATE ON @extschema@.dead_letters TO %I', grantee);
     EXECUTE format('GRANT USAGE ON SEQUENCE @extschema@.replay_ids TO %I', grantee);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.pause, @extschema@.resume, @extschema@.unblock_key, @extschema@.reset,
-        @extschema@.drain, @extschema@.set_slots, @extschema@.finish_changes, @extschema@.replay, @extschema@.cancel_replay,
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.pause, @extschema@.resume, @extschema@.reset,
+        @extschema@.drain, @extschema@.set_slots, @extschema@.replay, @extschema@.cancel_replay,
         @extschema@.redrive, @extschema@.discard, @extschema@.resolve, @extschema@.dead_chosen, @extschema@.settle_dead TO %I', grantee);
 END $$;
 COMMENT ON FUNCTION @extschema@.grant_operate(text, text) IS

@@ -3,7 +3,6 @@ CREATE OR REPLACE FUNCTION @extschema@.has_pending(s @extschema@.subscriptions) 
 DECLARE
     topic text;
     h     bigint;
-    slots integer;
     c     @extschema@.cursors;
     n     bigint;
 BEGIN
@@ -12,10 +11,10 @@ BEGIN
     END IF;
     SELECT t.name INTO STRICT topic FROM @extschema@.topics t WHERE t.topic_id = s.topic_id;
     h := @extschema@.horizon(topic);
-    SELECT count(*) INTO slots FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id;
+    SELECT count(*) INTO s.slots FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id;
     FOR c IN SELECT x.* FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id AND x.cursor < h LOOP
-        EXECUTE @extschema@.range_query(topic, s, h - c.cursor, 'count(*)', @extschema@.slot_condition(c.slot, slots)) INTO n
-            USING c.cursor, h, @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path;
+        EXECUTE @extschema@.range_query(topic, s, c.slot, false, h - c.cursor, 'count(*)', '') INTO n
+            USING c.cursor, h, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path;
         IF n = 0 AND h - c.cursor > 10000 THEN
             -- it looked at 10000 rows at most; whether the rest has one that matches may take long to find out
             EXECUTE format('SELECT count(*) FROM (SELECT FROM @extschema@.%I e WHERE e."position" > $1 AND e."position" <= $2 LIMIT 10001) q', 'topic_' || topic)

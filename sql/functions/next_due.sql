@@ -1,21 +1,27 @@
-CREATE OR REPLACE FUNCTION @extschema@.next_due(subscriptions bigint[]) RETURNS bigint LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION @extschema@.next_due(subscriptions bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- greatest() passes over NULL, which here says "none"
+    -- least() and greatest() pass over NULL, which here says "none"
     RETURN (SELECT CASE WHEN q.us IS NOT NULL THEN greatest(0, ceil(q.us))::bigint END FROM (SELECT extract(epoch FROM min(
             -- a slot that is taken can give nothing before its lease ends
             CASE WHEN s.ordering <> 'none' AND h.until IS NOT NULL THEN h.until
-                 ELSE least(h.until,
-                     (SELECT min(r.next_attempt_at) FROM @extschema@.retries r
-                       WHERE r.subscription_id = s.subscription_id AND r.token IS NULL),
-                     (SELECT clock_timestamp() FROM @extschema@.leases l
-                       WHERE l.subscription_id = s.subscription_id AND NOT l.held LIMIT 1)) END)
+                 WHEN (s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL THEN least(h.until, w.at)
+                 ELSE least(h.until, @extschema@.due_within_limits(s, c, w.at)) END)
             - clock_timestamp()) * 1000000 AS us
       FROM @extschema@.subscriptions s
+      JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id
       JOIN LATERAL (SELECT min(l.until) AS until FROM @extschema@.leases l
-                     WHERE l.subscription_id = s.subscription_id AND l.held) h ON true
+                     WHERE l.subscription_id = c.subscription_id AND l.slot = c.slot AND l.held) h ON true
+      JOIN LATERAL (SELECT least(
+                (SELECT min(r.next_attempt_at) FROM @extschema@.retries r
+                  WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at < 'infinity'),
+                (SELECT clock_timestamp() FROM @extschema@.leases l
+                  WHERE l.subscription_id = c.subscription_id AND l.slot = c.slot AND NOT l.held LIMIT 1),
+                (SELECT min(CASE WHEN p.rate IS NULL THEN clock_timestamp()
+                        ELSE clock_timestamp() + greatest(1 - @extschema@.tokens(p.tokens, p.refilled_at, p.rate), 0) / p.rate * interval '1 s' END)
+                   FROM @extschema@.replays p WHERE p.subscription_id = c.subscription_id AND p.slot = c.slot)) AS at) w ON true
      WHERE s.subscription_id = ANY (subscriptions) AND s.active
        AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')) q);
 END $$;
 COMMENT ON FUNCTION @extschema@.next_due(bigint[]) IS
-    'Microseconds until the next retry or lease expiry of these subscriptions; 0: now, NULL: none.';
+    'Microseconds until the next retry, lease expiry, replayed event or token of these subscriptions; 0: now, NULL: none.';

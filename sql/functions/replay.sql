@@ -11,7 +11,6 @@ DECLARE
     topic  text;
     first  bigint;
     last   bigint;
-    slots  integer;
     c      @extschema@.cursors;
     number bigint;
 BEGIN
@@ -30,18 +29,18 @@ BEGIN
             '{"field": "subscription"}', 'Wait for its end.');
     END IF;
     events := 0;
-    SELECT count(*) INTO slots FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id;
+    SELECT count(*) INTO s.slots FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id;
     FOR c IN SELECT x.* FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id ORDER BY x.slot FOR UPDATE LOOP
         -- what is behind the cursor is still to come anyway
         CONTINUE WHEN first >= least(last, c.cursor);
-        EXECUTE @extschema@.range_query(topic, s, 1, 'count(*)', @extschema@.slot_condition(c.slot, slots))
+        EXECUTE @extschema@.range_query(topic, s, c.slot, false, 1, 'count(*)', '')
             INTO number
-            USING first, least(last, c.cursor), @extschema@.pattern_regex(s.pattern), s.tenant_id, s.filter, s.filter_path;
+            USING first, least(last, c.cursor), @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path;
         events := events + number;
         CONTINUE WHEN dry_run OR number = 0;
         replay_id := coalesce(replay_id, nextval('@extschema@.replay_ids'));
         INSERT INTO @extschema@.replays (replay_id, subscription_id, slot, cursor, upto, rate)
-            VALUES (replay.replay_id, s.subscription_id, c.slot, first, least(last, c.cursor), replay.rate / slots);
+            VALUES (replay.replay_id, s.subscription_id, c.slot, first, least(last, c.cursor), replay.rate / s.slots);
     END LOOP;
     IF replay_id IS NOT NULL THEN
         PERFORM @extschema@.wake_listeners();

@@ -7,6 +7,8 @@ DECLARE
     heads bigint[];
     r     @extschema@.retries;
 BEGIN
+    -- no claim is under way, which may put more events behind it
+    PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id ORDER BY c.slot FOR UPDATE;
     SELECT t.name INTO STRICT topic FROM @extschema@.topics t WHERE t.topic_id = s.topic_id;
     -- what stopped it: first of its key and waiting for nobody but us
     SELECT array_agg(q."position" ORDER BY q."position") INTO heads FROM (
@@ -14,7 +16,9 @@ BEGIN
          WHERE x.subscription_id = s.subscription_id AND x.key IS NOT NULL
          ORDER BY x.key, x."position") q
      WHERE q.token IS NULL AND q.next_attempt_at = 'infinity';
-    IF skip AND heads IS NULL THEN
+    heads := heads || ARRAY(SELECT x."position" FROM @extschema@.retries x -- no key: stopped it, and nothing waits for it
+        WHERE x.subscription_id = s.subscription_id AND x.key IS NULL AND x.token IS NULL AND x.next_attempt_at = 'infinity');
+    IF skip AND cardinality(heads) = 0 THEN
         PERFORM @extschema@.fail('TL001', format('subscription "%s" was not stopped by an event', s.name),
             '{"field": "skip"}', 'Resume it without skip.');
     END IF;
@@ -24,7 +28,7 @@ BEGIN
         IF skip THEN
             PERFORM @extschema@.bury(s, topic, r."position", 'skipped', r.attempt, r.error_message, r.errors);
             DELETE FROM @extschema@.retries x WHERE x.subscription_id = r.subscription_id AND x."position" = r."position";
-            PERFORM @extschema@.unblock_key(s.subscription_id, r.key);
+            PERFORM @extschema@.promote_keys(s.subscription_id, ARRAY[r.key]);
         ELSE
             UPDATE @extschema@.retries x SET attempt = 0, delay = interval '0', next_attempt_at = clock_timestamp()
              WHERE x.subscription_id = r.subscription_id AND x."position" = r."position";

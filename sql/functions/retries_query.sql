@@ -1,10 +1,14 @@
-CREATE OR REPLACE FUNCTION @extschema@.retries_query(topic text, with_subscription boolean) RETURNS text
+CREATE OR REPLACE FUNCTION @extschema@.retries_query(topic text, before text, behind text, copies boolean, tail text DEFAULT '') RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    columns CONSTANT text := before || 'e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at' || behind;
 BEGIN
-    RETURN format('SELECT %s r.token, r.attempt, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at%s
-        FROM @extschema@.retries r JOIN @extschema@.%I e ON e."position" = r."position" WHERE r.token = $1 ORDER BY e."position"',
-        CASE WHEN with_subscription THEN 'r.subscription_id,' ELSE '' END,
-        CASE WHEN with_subscription THEN ', r.slot::bigint' ELSE '' END, 'topic_' || topic);
+    RETURN 'SELECT ' || columns || format(' FROM @extschema@.retries r JOIN @extschema@.%I e ON e."position" = r."position" WHERE r.token = $1 AND r.event IS NULL ', 'topic_' || topic)
+        || tail
+        || CASE WHEN copies THEN ' UNION ALL SELECT ' || columns || ' FROM @extschema@.retries r, jsonb_to_record(r.event) AS e("position" bigint, id uuid, type text, source text, stream text,
+                version bigint, key text, tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz, created_at timestamptz) WHERE r.token = $1 AND r.event IS NOT NULL' ELSE '' END
+        || ' ORDER BY "position"';
 END $$;
-COMMENT ON FUNCTION @extschema@.retries_query(text, boolean) IS 'Internal: query of the retried events of lease $1.';
+COMMENT ON FUNCTION @extschema@.retries_query(text, text, text, boolean, text) IS
+    'Internal: query of the retried events of lease $1, between columns of retries r before and behind; copies: some of them are kept in retries; tail: a further condition on those of the log.';

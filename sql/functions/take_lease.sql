@@ -7,27 +7,47 @@ CREATE OR REPLACE FUNCTION @extschema@.take_lease(
     RETURNS @extschema@.leases LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    cur       @extschema@.cursors;
-    old       @extschema@.leases;
-    new       @extschema@.leases;
-    regex     text := @extschema@.pattern_regex(s.pattern);
-    room      integer := max_events;
-    matched   integer := 0;
-    last_seen bigint;
-    first_pos bigint;
-    was_alone boolean;
+    cur         @extschema@.cursors;
+    new         @extschema@.leases;
+    replay      @extschema@.replays;
+    room        integer := max_events;
+    slots       integer;
+    is_limited  boolean;
+    has_leases  boolean;
+    has_retries boolean;
+    has_replays boolean;
+    is_blocked  boolean := false;
+    matched     integer := 0;
+    last_seen   bigint;
 BEGIN
     IF s.ordering = 'none' THEN
         SELECT * INTO cur FROM @extschema@.cursors c
-         WHERE c.subscription_id = s.subscription_id AND c.slot = coalesce(only_slot, 0) FOR UPDATE;
+         WHERE c.subscription_id = s.subscription_id AND c.slot = only_slot FOR UPDATE;
     ELSE
         -- locked: another claimer is at it, and will hold the one lease of the slot
         SELECT * INTO cur FROM @extschema@.cursors c
-         WHERE c.subscription_id = s.subscription_id AND c.slot = coalesce(only_slot, 0) FOR UPDATE SKIP LOCKED;
+         WHERE c.subscription_id = s.subscription_id AND c.slot = only_slot FOR UPDATE SKIP LOCKED;
     END IF;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
+    -- A later statement than the lock on the cursor: it sees every lease given, every change made before.
+    SELECT x.slots, x.resize_at, x.drain_at,
+           EXISTS (SELECT FROM @extschema@.leases l WHERE l.subscription_id = x.subscription_id AND l.slot = cur.slot),
+           EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = x.subscription_id),
+           EXISTS (SELECT FROM @extschema@.replays p WHERE p.subscription_id = x.subscription_id AND p.slot = cur.slot)
+      INTO slots, s.resize_at, s.drain_at, has_leases, has_retries, has_replays
+      FROM @extschema@.subscriptions x WHERE x.subscription_id = s.subscription_id AND x.active;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF s.resize_at IS NOT NULL THEN
+        SELECT count(*) INTO slots FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id;
+    END IF;
+    IF slots <> s.slots THEN
+        RETURN NULL; -- they have changed since the caller looked, and this is another share of the keys
+    END IF;
+    h := least(h, s.resize_at, s.drain_at);
 
     new.token := gen_random_uuid();
     new.subscription_id := s.subscription_id;
@@ -36,114 +56,96 @@ BEGIN
     new.owner := lease_owner;
     new.held := true;
     new.solo := false;
+    new.attempt := 1;
     new.retries := 0;
+    new.has_holes := false;
+    new.is_tracked := s.track = 'all';
     new.after := cur.cursor;
     new.upto := cur.cursor;
 
-    -- A later statement than the lock on the cursor, so it sees every lease given before.
-    IF s.ordering <> 'none' AND EXISTS (
+    IF has_leases AND s.ordering <> 'none' AND EXISTS (
         SELECT FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id AND l.slot = cur.slot
            AND l.held AND l.until > clock_timestamp())
     THEN
         RETURN NULL;
     END IF;
-
-    LOOP
-        SELECT * INTO old FROM @extschema@.leases l
-         WHERE l.subscription_id = s.subscription_id AND l.slot = cur.slot
-           AND (NOT l.held OR l.until <= clock_timestamp())
-         ORDER BY l.after, l.token LIMIT 1 FOR UPDATE SKIP LOCKED;
-        EXIT WHEN NOT FOUND;
-        -- in order: an earlier one that was locked is being settled, and may yet come back
-        IF s.ordering <> 'none' AND EXISTS (
-            SELECT FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id AND l.slot = cur.slot AND l.after < old.after)
-        THEN
+    is_limited := s.max_in_flight IS NOT NULL OR s.rate_limit IS NOT NULL;
+    IF is_limited THEN
+        room := least(room, @extschema@.allowance(s, true));
+        IF room < 1 THEN
             RETURN NULL;
         END IF;
-        was_alone := old.events = 1 AND old.retries = 0;
-        IF old.retries > 0 THEN
-            PERFORM @extschema@.abandon_retries(s, topic, old);
-            old.retries := 0;
+    END IF;
+    IF has_leases THEN
+        new := @extschema@.take_leftover(s, topic, new, room, has_retries);
+        IF new.token IS NULL THEN
+            RETURN NULL;
         END IF;
-        IF old.held AND was_alone AND old.attempt >= s.max_attempts THEN
-            -- so it is the guilty one
-            EXECUTE @extschema@.range_query(topic, s, old.upto - old.after, 'min(e."position")', '') INTO first_pos
-                USING old.after, old.upto, regex, s.tenant_id, s.filter, s.filter_path;
-            IF first_pos IS NOT NULL THEN
-                PERFORM @extschema@.bury(s, topic, first_pos, 'crashed', old.attempt,
-                    'lease expired: the process that handled it was lost', '[]');
-            END IF;
-            DELETE FROM @extschema@.leases l WHERE l.token = old.token;
-            CONTINUE;
-        END IF;
-        IF NOT old.held AND NOT old.solo THEN
-            -- handed back in order: goes on as a whole
-            EXECUTE format('SELECT count(*), max(p) FROM (%s) q', @extschema@.range_query(topic, s, old.upto - old.after, 'e."position" AS p', 'ORDER BY 1 LIMIT $7'))
-                INTO matched, last_seen
-                USING old.after, old.upto, regex, s.tenant_id, s.filter, s.filter_path, max_events;
-        ELSE
-            EXECUTE format('SELECT count(*), min(p) FROM (%s) q', @extschema@.range_query(topic, s, old.upto - old.after, 'e."position" AS p', 'ORDER BY 1 LIMIT 1'))
-                INTO matched, last_seen
-                USING old.after, old.upto, regex, s.tenant_id, s.filter, s.filter_path;
-        END IF;
-        IF matched = 0 THEN
-            DELETE FROM @extschema@.leases l WHERE l.token = old.token;
-            CONTINUE;
-        END IF;
-        new.after := old.after;
-        new.upto := last_seen;
-        new.events := matched;
-        new.attempt := old.attempt + 1;
-        IF old.events > matched THEN
-            UPDATE @extschema@.leases l
-               SET token = gen_random_uuid(), after = last_seen, events = old.events - matched, retries = 0,
-                   held = false, solo = old.held OR old.solo
-             WHERE l.token = old.token;
-        ELSE
-            DELETE FROM @extschema@.leases l WHERE l.token = old.token;
-        END IF;
-        EXIT;
-    END LOOP;
+        matched := new.events;
+    END IF;
 
     IF matched = 0 THEN
-        -- one that has expired but is being settled this moment: it may yet come back
-        IF s.ordering <> 'none' AND EXISTS (
-            SELECT FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id AND l.slot = cur.slot)
-        THEN
-            RETURN NULL;
+        IF has_replays THEN
+            replay := @extschema@.choose_replay(s, cur, h);
+            IF replay.replay_id IS NOT NULL THEN
+                new.replay_id := replay.replay_id;
+                new.after := replay.cursor;
+                new.upto := replay.cursor;
+                h := replay.upto;
+                -- as many as its rate allows for now; refilled by what is taken
+                room := least(room, floor(replay.tokens)::integer);
+            END IF;
         END IF;
-        new.attempt := 1;
-        new.retries := @extschema@.take_retries(s, cur.slot, new.token,
-            CASE WHEN cur.cursor >= h THEN room
-                 WHEN room > 1 THEN room / 2
-                 ELSE (random() < 0.5)::integer END);
+        IF has_retries THEN
+            is_blocked := s.on_failure <> 'retry' AND EXISTS (
+                SELECT FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.key IS NOT NULL);
+            IF is_blocked AND @extschema@.order_key(s, NULL) IS NOT NULL THEN
+                h := new.after; -- all wait for what failed
+            END IF;
+            new.retries := @extschema@.take_retries(s, cur.slot, new.token,
+                CASE WHEN new.after >= h THEN room
+                     WHEN room > 1 THEN room / 2
+                     ELSE (random() < 0.5)::integer END);
+        END IF;
         IF new.retries < 0 THEN
             new.retries := 1; -- one that a crash left: it goes alone
-        ELSIF new.retries = 0 AND cur.cursor < h AND h - cur.cursor <= room THEN
-            -- all that there is fits: the caller reads it, counts it and writes the lease
-            new.upto := h;
-            new.events := NULL;
-            RETURN new;
-        ELSIF cur.cursor < h AND room > new.retries THEN
+        ELSIF new.after < h AND room > new.retries THEN
             room := room - new.retries;
-            EXECUTE format('SELECT count(*), max(p) FROM (%s) q', @extschema@.range_query(topic, s, h - cur.cursor, 'e."position" AS p', 'ORDER BY 1 LIMIT $7'))
-                INTO matched, last_seen
-                USING cur.cursor, h, regex, s.tenant_id, s.filter, s.filter_path, room;
-            IF matched = room THEN
-                new.upto := last_seen;
-            ELSIF h - cur.cursor < 10000 THEN
-                new.upto := h; -- so few positions are so few rows
+            new.has_holes := has_retries AND EXISTS (
+                SELECT FROM @extschema@.retries r
+                 WHERE r.subscription_id = s.subscription_id AND r."position" > new.after AND r."position" <= h);
+            IF new.retries = 0 AND h - new.after <= room AND s.rate_limit IS NULL AND replay.rate IS NULL THEN
+                -- all that there is fits: the caller reads it, counts it and writes the lease
+                new.upto := h;
+                new.events := NULL;
             ELSE
-                -- looked at all of the range, or at the first 10000 rows of it
-                EXECUTE format('SELECT "position" FROM @extschema@.%I WHERE "position" > $1 AND "position" <= $2 ORDER BY "position" OFFSET 9999 LIMIT 1', 'topic_' || topic)
-                    INTO last_seen USING cur.cursor, h;
-                new.upto := coalesce(last_seen, h);
+                EXECUTE format('SELECT count(*), max(p) FROM (%s) q', @extschema@.range_query(topic, s, new.slot, new.has_holes, h - new.after, 'e."position" AS p', 'ORDER BY 1 LIMIT $7'))
+                    INTO matched, last_seen
+                    USING new.after, h, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path, room;
+                IF matched = room THEN
+                    new.upto := last_seen;
+                ELSIF h - new.after < 10000 THEN
+                    new.upto := h; -- so few positions are so few rows
+                ELSE
+                    -- looked at all of the range, or at the first 10000 rows of it
+                    EXECUTE format('SELECT "position" FROM @extschema@.%I WHERE "position" > $1 AND "position" <= $2 ORDER BY "position" OFFSET 9999 LIMIT 1', 'topic_' || topic)
+                        INTO last_seen USING new.after, h;
+                    new.upto := coalesce(last_seen, h);
+                END IF;
+                new.events := matched;
+            END IF;
+            new.has_holes := new.has_holes OR is_blocked;
+            IF new.events IS NULL THEN
+                RETURN new;
             END IF;
         END IF;
         new.events := matched;
     END IF;
 
+    IF is_limited OR replay.rate IS NOT NULL THEN
+        PERFORM @extschema@.spend_tokens(s, new);
+    END IF;
     RETURN @extschema@.write_lease(new, duration);
 END $$;
 COMMENT ON FUNCTION @extschema@.take_lease(@extschema@.subscriptions, text, integer, integer, interval, bigint, text) IS
-    'Internal: take the next lease of a subscription; its token is NULL when there is nothing to hand out. events NULL: read (after, upto], at most as many rows as asked for, then write_lease() with their number.';
+    'Internal: take the next lease of a slot; its token is NULL when there is nothing to hand out. events NULL: read (after, upto], at most as many rows as asked for, then write_lease() with their number.';

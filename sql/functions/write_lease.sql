@@ -3,21 +3,28 @@ CREATE OR REPLACE FUNCTION @extschema@.write_lease(new @extschema@.leases, durat
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF new.replay_id IS NOT NULL THEN
+        UPDATE @extschema@.replays p SET cursor = greatest(p.cursor, new.upto) WHERE p.replay_id = new.replay_id AND p.slot = new.slot;
+        DELETE FROM @extschema@.replays p WHERE p.replay_id = new.replay_id AND p.slot = new.slot AND p.cursor >= p.upto;
+    END IF;
     IF new.events + new.retries > 0 THEN
         new.until := clock_timestamp() + duration;
         INSERT INTO @extschema@.leases SELECT (new).*;
         UPDATE @extschema@.cursors c
-           SET cursor = greatest(c.cursor, new.upto), epoch = new.epoch, last_triggered_at = clock_timestamp()
+           SET cursor = CASE WHEN new.replay_id IS NULL THEN greatest(c.cursor, new.upto) ELSE c.cursor END,
+               epoch = new.epoch, last_triggered_at = clock_timestamp()
          WHERE c.subscription_id = new.subscription_id AND c.slot = new.slot;
         RETURN new;
     END IF;
-    UPDATE @extschema@.cursors c SET cursor = new.upto
-     WHERE c.subscription_id = new.subscription_id AND c.slot = new.slot AND c.cursor < new.upto;
-    IF FOUND THEN
-        new.token := NULL; -- no lease; upto below the horizon says that there is more to look at
-        RETURN new;
+    new.token := NULL; -- no lease; upto below the horizon says that there is more to look at
+    IF new.replay_id IS NULL THEN
+        UPDATE @extschema@.cursors c SET cursor = new.upto
+         WHERE c.subscription_id = new.subscription_id AND c.slot = new.slot AND c.cursor < new.upto;
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
     END IF;
-    RETURN NULL;
+    RETURN new;
 END $$;
 COMMENT ON FUNCTION @extschema@.write_lease(@extschema@.leases, interval) IS
-    'Internal: write a lease down and move the cursor; without events only the cursor. Its token is NULL when there is no lease.';
+    'Internal: write a lease down and move the cursor, its slot''s or its replay''s; without events only the cursor. Its token is NULL when there is no lease.';

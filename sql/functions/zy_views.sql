@@ -1,12 +1,15 @@
 -- Views stand with the functions: they are replaced whole when their text changes.
 CREATE OR REPLACE VIEW @extschema@.subscription_status AS
 SELECT s.subscription_id, s.name, t.name AS topic, s.pattern, s.tenant_id, s.filter, s.filter_path::text AS filter_path,
-       s.target, s.priority, s.ordering, s.active, s.max_attempts, s.retry_delay, s.retry_cap, c.cursor,
+       s.target, s.mode, s.priority, s.ordering, s.slots, s.active, s.paused_at, s.pause_reason,
+       s.drain_at IS NOT NULL AS draining, s.resize_at IS NOT NULL AS resizing,
+       s.max_attempts, s.backoff, s.retry_delay, s.retry_cap, s.retry_schedule, s.on_failure,
+       s.max_in_flight, s.rate_limit, s.timeout, s.track, s.target_options, s.registered_by, c.cursor,
        CASE WHEN s.mode = 'sync' AND s.target LIKE 'sql:%' THEN 0 -- runs when an event is published
             ELSE greatest(pg_sequence_last_value(('@extschema@.position_' || t.name)::regclass) - c.cursor, 0) END AS behind,
-       (SELECT coalesce(sum(l.events + l.retries), 0)::bigint FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id) AS leased,
+       (SELECT coalesce(sum(coalesce(l.events, 0) + l.retries), 0)::bigint FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id) AS leased,
        (SELECT count(*) FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.token IS NULL) AS retrying,
-       (SELECT count(*) FROM @extschema@.dead_letters d WHERE d.subscription_id = s.subscription_id) AS dead,
+       (SELECT count(*) FROM @extschema@.dead_letters d WHERE d.subscription_id = s.subscription_id AND d.state = 'dead') AS dead,
        c.last_triggered_at, s.created_at, s.updated_at
   FROM @extschema@.subscriptions s
   JOIN @extschema@.topics t USING (topic_id)
@@ -14,6 +17,19 @@ SELECT s.subscription_id, s.name, t.name AS topic, s.pattern, s.tenant_id, s.fil
                   FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id) c ON true;
 COMMENT ON VIEW @extschema@.subscription_status IS
     'Subscriptions and how they stand: behind = positions not yet handed out (an upper bound of events), leased = events in flight, retrying, dead.';
+
+CREATE OR REPLACE VIEW @extschema@.blocked_keys AS
+SELECT s.name AS subscription, s.subscription_id, h.key, h."position", h.attempt, h.next_attempt_at, h.token IS NOT NULL AS in_flight,
+       h.error_message, h.last_error_at,
+       (SELECT count(*) FROM @extschema@.retries w
+         WHERE w.subscription_id = h.subscription_id AND w.key = h.key AND w."position" > h."position") AS waiting
+  FROM @extschema@.retries h
+  JOIN @extschema@.subscriptions s USING (subscription_id)
+ WHERE h.key IS NOT NULL
+   AND NOT EXISTS (SELECT FROM @extschema@.retries b
+                    WHERE b.subscription_id = h.subscription_id AND b.key = h.key AND b."position" < h."position");
+COMMENT ON VIEW @extschema@.blocked_keys IS
+    'Keys whose later events wait for one that failed (on_failure block_key or stop), with that event.';
 
 CREATE OR REPLACE VIEW @extschema@.topic_status AS
 SELECT t.topic_id, t.name AS topic, t.durability, t.rotation, t.retention, t.max_event_bytes, t.dedup_window,
@@ -56,6 +72,14 @@ COMMENT ON COLUMN @extschema@.subscription_status.leased IS 'Events in flight, r
 COMMENT ON COLUMN @extschema@.subscription_status.retrying IS 'Events that failed and wait for another attempt.';
 COMMENT ON COLUMN @extschema@.subscription_status.dead IS 'Events given up, see dead_letters.';
 COMMENT ON COLUMN @extschema@.subscription_status.last_triggered_at IS 'When events were last handed out.';
+COMMENT ON COLUMN @extschema@.subscription_status.draining IS 'It gets nothing new and pauses when all it has is settled.';
+COMMENT ON COLUMN @extschema@.subscription_status.resizing IS 'A change of slots waits for what is in flight.';
+COMMENT ON COLUMN @extschema@.blocked_keys.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN @extschema@.blocked_keys.key IS 'The key; the empty text where everything waits.';
+COMMENT ON COLUMN @extschema@.blocked_keys."position" IS 'The event that the others wait for.';
+COMMENT ON COLUMN @extschema@.blocked_keys.next_attempt_at IS 'Not before this time; infinity: it has stopped the subscription.';
+COMMENT ON COLUMN @extschema@.blocked_keys.in_flight IS 'true: it is being tried now.';
+COMMENT ON COLUMN @extschema@.blocked_keys.waiting IS 'Later events of the key that were passed over so far.';
 COMMENT ON COLUMN @extschema@.topic_status.topic IS 'Name of the topic.';
 COMMENT ON COLUMN @extschema@.topic_status.last_position IS 'Last position reserved; 0: none.';
 COMMENT ON COLUMN @extschema@.topic_status.leaves IS 'Leaves that exist, those ahead among them.';
@@ -81,7 +105,8 @@ BEGIN
               WHERE (v.attrelid, t.attrelid) IN (('@extschema@.subscription_status'::regclass, '@extschema@.subscriptions'::regclass),
                         ('@extschema@.topic_status'::regclass, '@extschema@.topics'::regclass),
                         ('@extschema@.scheduled_events'::regclass, '@extschema@.scheduled'::regclass),
-                        ('@extschema@.schedule_status'::regclass, '@extschema@.schedules'::regclass))
+                        ('@extschema@.schedule_status'::regclass, '@extschema@.schedules'::regclass),
+                        ('@extschema@.blocked_keys'::regclass, '@extschema@.retries'::regclass))
                 AND v.attnum > 0 AND col_description(v.attrelid, v.attnum) IS NULL
     LOOP
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', c.view, c.attname, c.words);

@@ -1,10 +1,16 @@
 -- Delivery: ordering by slots, policies for failures, limits, replays, tracking.
 --
--- Lock order: subscriptions -> cursors (by slot) -> throttles -> leases -> retries -> dead_letters,
--- deliveries.
+-- Lock order: subscriptions -> cursors (by slot) -> replays -> throttles -> leases -> retries ->
+-- dead_letters, deliveries. Of subscriptions rows FOR NO KEY UPDATE at most: who writes a lease or a
+-- retry has its key locked by the foreign key.
 
 DROP FUNCTION IF EXISTS @extschema@.subscribe(text, text, text, text, jsonb, jsonpath, text, integer, text, text, integer, interval, interval);
 DROP FUNCTION IF EXISTS @extschema@.claim_many(bigint[], integer[], interval, text);
+DROP FUNCTION IF EXISTS @extschema@.range_query(text, @extschema@.subscriptions, bigint, text, text);
+DROP FUNCTION IF EXISTS @extschema@.retries_query(text, boolean);
+DROP FUNCTION IF EXISTS @extschema@.record_failures(@extschema@.subscriptions, text, @extschema@.leases, bigint, jsonb);
+DROP FUNCTION IF EXISTS @extschema@.bury(@extschema@.subscriptions, text, bigint, text, integer, text, jsonb);
+DROP FUNCTION IF EXISTS @extschema@.backoff(interval, interval, integer);
 DROP VIEW IF EXISTS @extschema@.subscription_status;
 
 ALTER TABLE @extschema@.subscriptions
@@ -54,7 +60,11 @@ COMMENT ON COLUMN @extschema@.subscriptions.pause_reason IS 'Why it was paused: 
 COMMENT ON COLUMN @extschema@.leases.events IS 'Matching events in the range; NULL: not counted.';
 ALTER TABLE @extschema@.leases
     ALTER events DROP NOT NULL,
-    ADD replay_id bigint;
+    ADD replay_id  bigint,
+    ADD has_holes  boolean NOT NULL DEFAULT false,
+    ADD is_tracked boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN @extschema@.leases.has_holes IS 'true: positions of the range that have a row of retries are not part of it.';
+COMMENT ON COLUMN @extschema@.leases.is_tracked IS 'true: its events have rows of deliveries.';
 COMMENT ON COLUMN @extschema@.leases.replay_id IS 'Replay whose range this is; NULL: live.';
 
 ALTER TABLE @extschema@.retries
@@ -63,6 +73,9 @@ ALTER TABLE @extschema@.retries
     ADD delay     interval NOT NULL DEFAULT interval '0',
     ADD event     jsonb,
     ADD replay_id bigint;
+DROP INDEX @extschema@.retries_due;
+CREATE INDEX retries_due ON @extschema@.retries (subscription_id, slot, next_attempt_at) WHERE token IS NULL;
+COMMENT ON INDEX @extschema@.retries_due IS 'claim() and next_due(): what is due in a slot.';
 CREATE INDEX retries_key ON @extschema@.retries (subscription_id, key, "position") WHERE key IS NOT NULL;
 COMMENT ON COLUMN @extschema@.retries.key IS 'What waits for it: the event''s key (total: the empty text); NULL: nothing does.';
 COMMENT ON COLUMN @extschema@.retries.next_attempt_at IS 'Not before this time; infinity: waits for an earlier event of its key.';

@@ -24,7 +24,7 @@ my $p = 'INSERT INTO trunkline.topic_bus (type, data';
 subtest 'a publisher publishes' => sub {
     allowed('publisher', $_) for
         "SELECT * FROM trunkline.publish('a', '1')",
-        "SELECT * FROM trunkline.publish('a', '1', event_id => gen_random_uuid(), key => 'k', tenant_id => 't', source => 's', metadata => '{}', expires_at => now())",
+        "SELECT * FROM trunkline.publish('a', '1', event_id => gen_random_uuid(), key => 'k', tenant_id => 't', source => 's', metadata => '{}', expires_at => now() + interval '1 h')",
         q(SELECT * FROM trunkline.publish_batch('[{"type": "a"}, {"type": "b", "id": "00000000-0000-4000-8000-000000000001"}]')),
         "$p) VALUES ('a', '1')", "$p) VALUES ('a', '1') RETURNING \"position\", id",
         "$p, id, source, key, tenant_id, metadata, expires_at) VALUES ('a', '1', gen_random_uuid(), 's', 'k', 't', '{}', now())",
@@ -101,7 +101,7 @@ subtest 'an operator operates' => sub {
     my $first = $as{operator}->do("SELECT min(\"position\") FROM trunkline.claim('o')");
     my $token = $owner->do("SELECT token FROM trunkline.leases WHERE subscription_id = (SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'o')");
     $as{operator}->do("SELECT trunkline.ack('$token', NULL, '[{\"position\": $first, \"verdict\": \"fail\", \"error\": \"e\"}]')");
-    my $dead = $as{operator}->do("SELECT dead_letter_id FROM trunkline.dead_list('o')");
+    my $dead = $as{operator}->do("SELECT dead_letter_id FROM trunkline.dead_list('o') WHERE reason = 'rejected'");
     my @operator_only = (
         "SELECT trunkline.pause('o', 'why')", "SELECT trunkline.resume('o')", "SELECT trunkline.set_slots('o', 2)", "SELECT trunkline.set_slots('o', 1)",
         "SELECT * FROM trunkline.replay('o', 'beginning')", "SELECT trunkline.cancel_replay(NUMBER)", "SELECT trunkline.redrive('{$dead}')", "SELECT trunkline.discard('{$dead}')", "SELECT trunkline.resolve('{$dead}')",

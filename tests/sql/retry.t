@@ -56,7 +56,7 @@ subtest 'retry, fail, skip' => sub {
     is($s->do("SELECT event ->> 'type', event -> 'data', topic, jsonb_array_length(errors) FROM trunkline.dead_letters WHERE subscription = '$f'"),
         "t2|1|$f|1", 'with a copy of the event and its history');
     is($s->do("SELECT next_attempt_at - last_error_at BETWEEN '59 min' AND '61 min' FROM trunkline.retries WHERE error_message = 'later'"), 't', 'the pause that was asked for');
-    is($s->do("SELECT next_attempt_at - last_error_at BETWEEN '0.7 s' AND '1.3 s' FROM trunkline.retries WHERE error_message = 'no'"), 't', 'or the subscription\'s');
+    is($s->do("SELECT next_attempt_at - last_error_at BETWEEN '0.9 s' AND '3.1 s' FROM trunkline.retries WHERE error_message = 'no'"), 't', 'or the subscription\'s');
     is($s->do("SELECT leased, retrying, dead FROM trunkline.subscription_status WHERE name = '$f'"), '0|2|1', 'seen in the status');
     is((claim($f))[1], '', 'not due yet');
     make_due();
@@ -139,6 +139,9 @@ subtest 'failures that make no sense' => sub {
     $bad->('[{"position": 1}, {"position": 1, "verdict": "fail"}]', 'the same event twice', 1);
     $bad->('[{"position": 1e300}]', 'a position beyond all numbers');
     $bad->('[{"position": 1, "retry_after_us": 1e300}]', 'a pause beyond all numbers');
+    for my $field (qw(wish_us floor_us)) {
+        $bad->("[{\"position\": 1, \"$field\": $_}]", "$field $_") for '"1"', -1, 0.5, '1e300';
+    }
     is(dead($f) . waiting($f), '', 'refused: nothing changed');
     is(ack($token, 'NULL', '[]'), 2, 'no failure is none');
     ($token) = claim($f);
@@ -188,20 +191,81 @@ subtest 'earliest due first' => sub {
     is($got, '2:2 3:2', 'by time, handed out by position');
 };
 
-subtest 'pauses' => sub {
-    my $pause = sub { return $s->do("SELECT extract(epoch FROM trunkline.backoff('$_[0]', '$_[1]', $_[2]))") };
-    my $within = sub {
-        my ($first, $cap, $attempt, $expected) = @_;
-        my $got = $pause->($first, $cap, $attempt);
-        ok($got >= 0.79 * $expected && $got <= 1.21 * $expected, "$first up to $cap, attempt $attempt: $expected s") or diag($got);
+# RET-2: pauses by policy.
+sub pauses {
+    my ($options, $attempt, $last, $n) = @_;
+    $s->do("SELECT trunkline.subscribe('pauses', 'x', $options)");
+    return map { $_ + 0 } split /\n/, $s->do("SELECT extract(epoch FROM trunkline.backoff(x, $attempt, '$last'))
+        FROM trunkline.subscriptions x, generate_series(1, $n) WHERE name = 'pauses'");
+}
+
+subtest 'RET-2: fixed' => sub {
+    is_deeply([pauses("backoff => 'fixed', retry_delay => '7 s'", $_, '1 h', 3)], [7, 7, 7], "attempt $_: the same pause") for 1, 2, 50;
+};
+
+subtest 'RET-2: exponential with decorrelated jitter' => sub {
+    my $exponential = sub {
+        my ($delay, $cap, $last, $low, $high) = @_;
+        my @got = sort { $a <=> $b } pauses("retry_delay => '$delay', retry_cap => '$cap'", 3, $last, 200);
+        ok($got[0] >= $low && $got[-1] <= $high, "$delay to $cap after $last: $low to $high s") or diag("@got[0, -1]");
+        return if $low == $high;
+        cmp_ok($got[0], '<', $low + 0.2 * ($high - $low), 'down to the low end');
+        cmp_ok($got[-1], '>', $high - 0.2 * ($high - $low), 'up to the high end');
+        return;
     };
-    $within->('1 s', '1 h', 1, 1);
-    $within->('1 s', '1 h', 2, 2);
-    $within->('1 s', '1 h', 5, 16);
-    $within->('1 s', '1 h', 100, 3600);
-    $within->('0', '0', 1000, 0);
-    $within->('1 day', '1 year', 60, 365.25 * 86400);
-    $within->('1 year', '1 year', 1000, 365.25 * 86400);
+    $exponential->('1 s', '1 h', '0', 1, 3);
+    $exponential->('1 s', '1 h', '10 s', 1, 30);
+    $exponential->('1 s', '20 s', '10 s', 1, 20);
+    $exponential->('0', '0', '1 h', 0, 0);
+    $exponential->('1 year', '1 year', '1 year', 365.25 * 86400, 365.25 * 86400);
+    $exponential->('10 s', '10 s', '10 s', 10, 10);
+};
+
+subtest 'RET-2: explicit schedule' => sub {
+    for my $case ([1, 1], [2, 10], [3, 100], [4, 100], [99, 100]) {
+        my ($attempt, $expected) = @$case;
+        my @got = sort { $a <=> $b } pauses("retry_schedule => '{1s,10s,100s}', max_attempts => 1000", $attempt, '0', 100);
+        ok($got[0] >= 0.79 * $expected && $got[-1] <= 1.21 * $expected && $got[0] < $expected && $got[-1] > $expected,
+            "attempt $attempt: $expected s, 20 % either way") or diag("@got[0, -1]");
+    }
+};
+
+subtest 'RET-2: the last pause is kept, so that the next one grows from it' => sub {
+    my $f = feed('grows', 1, "max_attempts => 100, retry_delay => '1 s', retry_cap => '1 h'");
+    my ($before, $most) = (1, 0);
+    for (1 .. 12) {
+        my ($token) = claim($f);
+        ack($token, 'NULL', '[{"position": 1}]');
+        my ($pause, $kept) = split /\|/, $s->do("SELECT extract(epoch FROM next_attempt_at - last_error_at), extract(epoch FROM delay)
+            FROM trunkline.retries JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f'");
+        ok(abs($pause - $kept) < 0.5, 'kept');
+        cmp_ok($kept, '<=', 3 * $before + 0.001, 'at most three times the one before');
+        ($before, $most) = ($kept, $kept > $most ? $kept : $most);
+        make_due();
+    }
+    cmp_ok($most, '>', 3, 'it did grow');
+};
+
+subtest 'RET-2: what the handler or the target asks for' => sub {
+    my $pause = sub {
+        my ($policy, $asks, $low, $high, $name) = @_;
+        my $f = feed('asks' . ++$s->{asked}, 1, $policy);
+        my ($token) = claim($f);
+        ack($token, 'NULL', "[{\"position\": 1, $asks}]");
+        my $got = $s->do("SELECT extract(epoch FROM next_attempt_at - last_error_at) FROM trunkline.retries JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f'");
+        ok($got >= $low - 0.5 && $got <= $high + 0.5, $name) or diag($got);
+    };
+    my $fixed = "backoff => 'fixed', retry_delay => '10 s'";
+    $pause->($fixed, '"retry_after_us": 100000000', 100, 100, 'retry_after_us: exactly');
+    $pause->($fixed, '"retry_after_us": 1000000', 1, 1, 'retry_after_us: sooner than the policy, too');
+    $pause->($fixed, '"wish_us": 15000000', 15, 15, 'wish_us: within once and twice the policy');
+    $pause->($fixed, '"wish_us": 1000000', 10, 10, 'wish_us: not sooner than the policy');
+    $pause->($fixed, '"wish_us": 3600000000', 20, 20, 'wish_us: at most twice the policy');
+    $pause->("retry_schedule => '{30s,1h}'", '"wish_us": 45000000', 45, 45, 'wish_us: against the schedule');
+    $pause->($fixed, '"floor_us": 12000000', 12, 12, 'floor_us: never sooner');
+    $pause->($fixed, '"floor_us": 2000000', 10, 10, 'floor_us: below the policy');
+    $pause->($fixed, '"floor_us": 30000000, "wish_us": 15000000', 30, 30, 'floor_us before wish_us');
+    $pause->($fixed, '"floor_us": 3000000, "retry_after_us": 0', 3, 3, 'floor_us before retry_after_us');
 };
 
 done_testing;

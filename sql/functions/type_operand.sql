@@ -1,0 +1,11 @@
+CREATE OR REPLACE FUNCTION @extschema@.type_operand(pattern text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pattern NOT LIKE '%*%' THEN
+        RETURN pattern;
+    ELSIF pattern ~ '^[^*]+\.\*\*$' THEN
+        RETURN left(pattern, -2);
+    END IF;
+    RETURN @extschema@.pattern_regex(pattern);
+END $$;
+COMMENT ON FUNCTION @extschema@.type_operand(text) IS 'Internal: what type_condition() compares with; NULL when every type matches.';

@@ -1,0 +1,402 @@
+#!/usr/bin/perl
+# SUB-10, RET-4, CLN-2: what waits for an event that failed, and what expires before its turn.
+use strict;
+use warnings;
+use lib 'tests/sql';
+use SqlTest;
+use Test::More;
+
+database();
+my ($s, $b, $main) = map { session() } 1 .. 3;
+
+# Topic and subscription of one name; events by their keys: 'a b a -' are four, the last without a key.
+sub feed {
+    my ($name, $keys, $options) = @_;
+    $main->do("SELECT trunkline.create_topic('$name')");
+    $main->do("SELECT trunkline.subscribe('$name', '**', '$name', retry_delay => '1 h', retry_cap => '1 h'" . ($options ? ", $options" : '') . ')');
+    more($name, $keys);
+    return $name;
+}
+
+sub more {
+    my ($name, $keys, $expires) = @_;
+    $main->do("SELECT trunkline.publish('t', '1', '$name', key => " . ($_ eq '-' ? 'NULL' : "'$_'") . ", expires_at => " . ($expires // 'NULL') . ')')
+        for split / /, $keys;
+    return;
+}
+
+# The token, and "position:attempt" of each event.
+sub claim {
+    my ($name, $max, $session) = @_;
+    my @rows = map { [split /\|/] } split /\n/,
+        ($session // $s)->do("SELECT token, \"position\", attempt FROM trunkline.claim('$name', max_events => " . ($max // 100) . ')');
+    return ($rows[0] ? $rows[0][0] : 'none', join ' ', map { "$_->[1]:$_->[2]" } @rows);
+}
+
+# ack(token, upto, '2' or '2:fail' ...)
+sub ack {
+    my ($token, $upto, @failures) = @_;
+    my $list = join ',', map { my ($position, $verdict) = split /:/; "{\"position\": $position, \"error\": \"e$position\", \"verdict\": \"" . ($verdict // 'retry') . '"}' } @failures;
+    return $s->do("SELECT trunkline.ack('$token', " . ($upto // 'NULL') . ($list ? ", '[$list]'" : '') . ')');
+}
+
+# position:attempt:key of what waits, with ! when it waits for another
+sub waiting {
+    return $main->do("SELECT coalesce(string_agg(format('%s:%s:%s%s', \"position\", attempt, coalesce(key, '-'), CASE WHEN next_attempt_at = 'infinity' THEN '!' END), ' ' ORDER BY \"position\"), '')
+        FROM trunkline.retries JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$_[0]'");
+}
+
+sub dead { return $main->do("SELECT coalesce(string_agg(\"position\" || ':' || reason || ':' || attempts, ' ' ORDER BY \"position\"), '') FROM trunkline.dead_letters WHERE subscription = '$_[0]' AND state = 'dead'") }
+sub state { return $main->do("SELECT active, pause_reason FROM trunkline.subscription_status WHERE name = '$_[0]'") }
+
+# The pause of those that have one is over.
+sub make_due { $main->do("UPDATE trunkline.retries SET next_attempt_at = clock_timestamp() - interval '1 min' WHERE next_attempt_at > clock_timestamp() AND next_attempt_at < 'infinity' AND subscription_id = (SELECT subscription_id FROM trunkline.subscriptions WHERE name = '$_[0]')") }
+# Behind the back of the trigger that keeps events as they are.
+sub change { $main->do("SET session_replication_role = replica; $_[0]; RESET session_replication_role") }
+sub expire { $main->do("UPDATE trunkline.leases SET until = now() - interval '1 s' WHERE token = '$_[0]'") }
+
+subtest 'block_key: a failing key holds back only itself' => sub {
+    my $f = feed('block', 'a b a -');
+    my ($token, $got) = claim($f);
+    ack($token, undef, 1, '3:defer');
+    is(waiting($f), '1:1:a 3:0:a!', 'the failed one and the one behind it wait');
+    more($f, 'b a c a');
+    ($token, $got) = claim($f);
+    is($got, '5:1 7:1', 'fresh ones of other keys go on');
+    is(waiting($f), '1:1:a 3:0:a! 6:0:a! 8:0:a!', 'those of the key wait');
+    is($main->do("SELECT key, \"position\", attempt, error_message, waiting, in_flight FROM trunkline.blocked_keys WHERE subscription = '$f'"), 'a|1|1|e1|3|f', 'blocked_keys says so');
+    ack($token);
+    is((claim($f))[1], '', 'nothing else');
+    make_due($f);
+    ($token, $got) = claim($f);
+    is($got, '1:2', 'the first of the key alone');
+    more($f, 'a');
+    ack($token);
+    is(waiting($f), '3:0:a 6:0:a 8:0:a', 'settled: the next are due');
+    ($token, $got) = claim($f);
+    is($got, '3:1 6:1 8:1', 'in order; no attempt was counted for waiting');
+    is(waiting($f), '3:1:a 6:1:a 8:1:a 9:0:a!', 'a fresh one of the key comes after them');
+    ack($token, undef, '3', '6:defer', '8:defer');
+    is(waiting($f), '3:1:a 6:0:a! 8:0:a! 9:0:a!', 'the first fails again: all wait again');
+    make_due($f);
+    ($token) = claim($f);
+    ack($token, undef, '3:fail');
+    is(dead($f), '3:rejected:2', 'given up');
+    is((claim($f))[1], '6:1 8:1 9:1', 'a dead event lets its key go on');
+};
+
+subtest 'block_key: the last attempt, and a skip, let the key go on' => sub {
+    my $f = feed('lastone', 'a a a', 'max_attempts => 2');
+    my ($token) = claim($f);
+    ack($token, undef, '1', '2:defer', '3:defer');
+    make_due($f);
+    ($token) = claim($f);
+    ack($token, undef, '1');
+    is(dead($f), '1:max_attempts:2', 'dead after two');
+    ($token, my $got) = claim($f);
+    is($got, '2:1 3:1', 'the others follow');
+    ack($token, undef, '2', '3:defer');
+    make_due($f);
+    ($token) = claim($f);
+    ack($token, undef, '2:skip');
+    is((claim($f))[1], '3:1', 'skipped: the next');
+};
+
+subtest 'a claim that finds only events that wait goes on behind them' => sub {
+    my $f = feed('behind', 'a');
+    my ($token) = claim($f);
+    ack($token, undef, '1');
+    more($f, join ' ', ('a') x 30, 'b');
+    ($token, my $got) = claim($f, 10);
+    is($got, '32:1', 'thirty are passed over');
+    is($main->do("SELECT waiting FROM trunkline.blocked_keys WHERE subscription = '$f'"), 30, 'and wait');
+};
+
+subtest 'what waits behind a long queue is promoted by hundreds, in order' => sub {
+    my $f = feed('queue', 'a');
+    my ($token) = claim($f);
+    ack($token, undef, '1');
+    $main->do("INSERT INTO trunkline.topic_$f (type, key, data) SELECT 't', 'a', '1' FROM generate_series(1, 250)");
+    is((claim($f, 1000))[1], '', 'all wait');
+    make_due($f);
+    my (@got, @sizes);
+    for (1 .. 20) {
+        ($token, my $got) = claim($f, 1000);
+        last if $token eq 'none';
+        my @positions = map { (split /:/)[0] } split / /, $got;
+        push @got, @positions;
+        push @sizes, scalar @positions;
+        ack($token);
+    }
+    is("@got", join(' ', 1 .. 251), 'each once, in order');
+    is("@sizes", '1 100 100 50', 'a hundred at a time');
+    is(waiting($f), '', 'nothing is left');
+};
+
+subtest 'retry: others overtake' => sub {
+    my $f = feed('overtake', 'a a', "on_failure => 'retry'");
+    my ($token, $got) = claim($f);
+    ack($token, undef, '1');
+    more($f, 'a');
+    is((claim($f))[1], '3:1', 'a later one of the key is handed out');
+    is(waiting($f), '1:1:-', 'nothing waits for it');
+};
+
+subtest 'none: nothing waits' => sub {
+    my $f = feed('loose', 'a a', "ordering => 'none', on_failure => 'block_key'");
+    my ($token) = claim($f, 1);
+    ack($token, undef, '1');
+    is((claim($f))[1], '2:1', 'the next of the key is handed out');
+};
+
+subtest 'total: all wait' => sub {
+    my $f = feed('line', 'a b c d', "ordering => 'total'");
+    my ($token, $got) = claim($f);
+    ack($token, 2, '2');
+    is($s->do("SELECT trunkline.release('$token')"), 2, 'the rest is handed back');
+    is((claim($f))[1], '', 'nothing is handed out');
+    more($f, 'e');
+    is((claim($f))[1], '', 'nothing fresh either');
+    make_due($f);
+    ($token, $got) = claim($f);
+    is($got, '2:2', 'the failed one goes before the rest of a released lease');
+    ack($token);
+    ($token, $got) = claim($f);
+    is($got, '3:1 4:1', 'then that');
+    ack($token, undef, '3', '4:defer');
+    make_due($f);
+    ($token, $got) = claim($f);
+    is($got, '3:2', 'again one that failed');
+    ack($token);
+    ($token, $got) = claim($f);
+    is($got, '4:1', 'and what it had deferred, before the fresh one');
+    ack($token);
+    is((claim($f))[1], '5:1', 'in order to the end');
+};
+
+subtest 'total: a crash while one waits' => sub {
+    my $f = feed('line_crash', 'a b c', "ordering => 'total', max_attempts => 3");
+    my ($token, $got) = claim($f);
+    ack($token, 1, '1');
+    expire($token);
+    is((claim($f))[1], '', 'the lost rest waits for what failed');
+    refuses($s, "SELECT trunkline.ack('$token')", 'TL004', {token => $token}, 'its owner is fenced');
+    make_due($f);
+    ($token, $got) = claim($f);
+    is($got, '1:2', 'first things first');
+    ack($token);
+    ($token, $got) = claim($f);
+    is($got, '2:2', 'then the lost rest, one a lease');
+    ack($token);
+    is((claim($f))[1], '3:2', 'and the next');
+};
+
+subtest 'a released rest meets a key that is blocked' => sub {
+    my $f = feed('rest', 'a b a b');
+    my ($token) = claim($f);
+    ack($token, 1, '1');
+    $s->do("SELECT trunkline.release('$token')");
+    ($token, my $got) = claim($f);
+    is($got, '2:1 4:1', 'only what is free');
+    is(waiting($f), '1:1:a 3:0:a!', 'the other one waits');
+    is(ack($token, 2), 1, 'in parts');
+    is(ack($token), 1, 'counted without those that wait');
+    $f = feed('rest_all', 'a a a');
+    ($token) = claim($f);
+    ack($token, 1, '1');
+    $s->do("SELECT trunkline.release('$token')");
+    is((claim($f))[1], '', 'nothing is free');
+    is($main->do("SELECT count(*) FROM trunkline.leases JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f'"), 0, 'no lease is left');
+    is(waiting($f), '1:1:a 2:0:a! 3:0:a!', 'all wait');
+};
+
+subtest 'a crash of retries of a key' => sub {
+    my $f = feed('key_crash', 'a a a', 'max_attempts => 3');
+    my ($token, $got) = claim($f);
+    ack($token, undef, '1:skip', '2', '3:defer');
+    make_due($f);
+    ($token) = claim($f);
+    expire($token);
+    ($token, $got) = claim($f);
+    is($got, '2:3', 'alone, its last attempt');
+    expire($token);
+    ($token, $got) = claim($f);
+    is(dead($f), '2:crashed:3', 'the guilty one is dead');
+    is($got, '3:1', 'and its key goes on');
+};
+
+subtest 'stop: the subscription pauses at the event and says so' => sub {
+    for my $ordering (qw(key total none)) {
+        my $f = feed("stop_$ordering", 'a a b', "ordering => '$ordering', on_failure => 'stop', max_attempts => 2");
+        my ($token, $got) = claim($f, 2);
+        ack($token, undef, '1', '2:defer');
+        is(state($f), 't|', "$ordering: goes on after a failure");
+        is((claim($f))[1], $ordering eq 'key' ? '3:1' : '', "$ordering: what may go on");
+        $s->do("SELECT trunkline.ack(token) FROM trunkline.leases JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f'");
+        make_due($f);
+        ($token, $got) = claim($f);
+        is($got, '1:2', "$ordering: the last attempt");
+        ack($token, undef, '1');
+        is(state($f), 'f|event at position 1 failed 2 times: e1', "$ordering: stopped, and why");
+        is($main->do("SELECT paused_at > now() - interval '1 min' FROM trunkline.subscriptions WHERE name = '$f'"), 't', "$ordering: since when");
+        is(dead($f), '', "$ordering: nothing is given up");
+        is((claim($f))[1], '', "$ordering: nothing is handed out");
+        like(waiting($f), qr/^1:2:\w*! 2:0:\w*!$/, "$ordering: it stays first");
+        is($main->do("SELECT next_attempt_at, waiting FROM trunkline.blocked_keys WHERE subscription = '$f'"), 'infinity|1', "$ordering: seen in blocked_keys");
+    }
+    my $f = feed('stop_reject', 'a a', "on_failure => 'stop'");
+    my ($token) = claim($f);
+    ack($token, undef, '1:fail', '2:defer');
+    is(state($f), 'f|event at position 1 was rejected: e1', 'a rejection stops too');
+    is(waiting($f), '1:1:a! 2:0:a!', 'and what waits for it stays where it is');
+
+    $f = feed('stop_crash', 'a b', "on_failure => 'stop', max_attempts => 2");
+    for (1 .. 2) {
+        ($token) = claim($f);
+        expire($token);
+    }
+    is((claim($f))[1], '', 'a poison event');
+    is(state($f), 'f|event at position 1 failed 2 times: lease expired: the process that handled it was lost', 'stops it as well');
+    is(waiting($f), '1:2:a!', 'and stays');
+    is(dead($f), '', 'not dead');
+    $f = feed('stop_crash_retry', 'a b', "on_failure => 'stop', max_attempts => 2");
+    ($token) = claim($f);
+    ack($token, undef, '1');
+    make_due($f);
+    ($token) = claim($f);
+    expire($token);
+    is((claim($f))[1], '', 'a retry that kills');
+    like(state($f), qr/^f\|event at position 1 failed 2 times: lease expired/, 'stops it too');
+    refuses($s, "SELECT trunkline.extend('$token')", 'TL004', {token => $token}, 'its lease is gone');
+};
+
+subtest 'stop: an ack that may stop waits for a change of the subscription, and the other way round' => sub {
+    my $f = feed('stop_race', 'a b', "on_failure => 'stop'");
+    my ($token) = claim($f);
+    $b->do("BEGIN; SELECT FROM trunkline.subscriptions WHERE name = '$f' FOR NO KEY UPDATE");
+    $s->start("SELECT trunkline.ack('$token', 1, '[{\"position\": 1, \"verdict\": \"fail\"}]')");
+    $s->wait_blocked;
+    $b->do("DELETE FROM trunkline.leases WHERE token = '$token'; COMMIT");
+    $s->finish;
+    is($s->{error}{state}, 'TL004', 'no deadlock: the lease is not locked meanwhile');
+    is(state($f), 't|', 'and nothing has stopped');
+    # a claim that would have to stop it does not wait
+    $f = feed('stop_race2', 'a', "on_failure => 'stop', max_attempts => 1");
+    ($token) = claim($f);
+    expire($token);
+    $b->do("BEGIN; SELECT FROM trunkline.subscriptions WHERE name = '$f' FOR NO KEY UPDATE");
+    is((claim($f))[1], '', 'passes by');
+    $b->do('ROLLBACK');
+    is(state($f), 't|', 'not stopped');
+    claim($f);
+    like(state($f), qr/^f\|event at position 1/, 'the next claim does');
+};
+
+subtest 'none, stop: one that joins the queue while its head is settled is not missed' => sub {
+    my $f = feed('join', 'a b c', "ordering => 'none', on_failure => 'stop'");
+    my ($first) = claim($f, 1);
+    my ($second) = claim($f, 1);
+    ack($first, undef, '1');
+    make_due($f);
+    ($first, my $got) = claim($f);
+    is($got, '1:2', 'the head is out, and another lease');
+    $s->do("BEGIN; SELECT trunkline.ack('$first')");
+    $b->start("SELECT trunkline.ack('$second', NULL, '[{\"position\": 2, \"verdict\": \"defer\"}]')");
+    $b->wait_blocked;
+    $s->do('COMMIT');
+    $b->finish;
+    is(waiting($f), '2:0:', 'it is first now, and due');
+};
+
+subtest 'defer and expired where nothing waits' => sub {
+    my $f = feed('defer_free', 'a a', "on_failure => 'retry'");
+    my ($token, $got) = claim($f);
+    ack($token, undef, '1:defer', '2:expired');
+    is(dead($f), '2:expired:0', 'expired: dead, no attempt was made');
+    is((claim($f))[1], '1:1', 'deferred: due at once, its first attempt');
+};
+
+subtest 'CLN-2: what has expired is not handed out' => sub {
+    my $f = feed('ttl', 'a');
+    more($f, 'a a', "clock_timestamp() - interval '1 s'");
+    more($f, 'b', "clock_timestamp() + interval '1 h'");
+    my ($token, $got) = claim($f);
+    is($got, '1:1 4:1', 'claim() leaves it out');
+    is(dead($f), '2:expired:0 3:expired:0', 'and buries it');
+    is($main->do("SELECT event ->> 'type', error_message FROM trunkline.dead_letters WHERE subscription = '$f' AND \"position\" = 2"), 't|', 'with its copy');
+    is(ack($token, 3), 1, 'it is no part of the lease');
+    $main->do("UPDATE trunkline.dead_letters SET state = 'discarded', settled_at = now() WHERE subscription = '$f'");
+    expire($token);
+    ($token, $got) = claim($f);
+    is($got, '4:2', 'nor of a takeover');
+    ack($token);
+    is(dead($f), '', 'which buries nothing twice');
+    more($f, join(' ', ('a') x 250), "clock_timestamp() - interval '1 s'");
+    more($f, 'c');
+    is((claim($f, 10))[1], '255:1', 'a claim goes on behind many that have expired');
+    is($main->do("SELECT count(*) FROM trunkline.dead_letters WHERE subscription = '$f' AND reason = 'expired'"), 252, 'all buried');
+
+    $f = feed('ttl_retry', 'a a');
+    more($f, 'a', "clock_timestamp() + interval '1 h'");
+    ($token) = claim($f);
+    ack($token, undef, '1:skip', '2:skip', '3');
+    more($f, 'a');
+    is((claim($f))[1], '', 'the next of the key waits');
+    change("UPDATE trunkline.events SET expires_at = now() - interval '1 s' WHERE \"position\" = 3 AND topic_id = (SELECT topic_id FROM trunkline.topics WHERE name = '$f')");
+    make_due($f);
+    is((claim($f))[1], '4:1', 'a retry that fell due too late is passed over, and its key goes on');
+    is(dead($f), '3:expired:1', 'it is dead, after one attempt');
+};
+
+subtest 'CLN-2: workers settle what has expired themselves' => sub {
+    my $f = feed('ttl_many', 'a');
+    more($f, 'b', "clock_timestamp() - interval '1 s'");
+    my $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = '$f'");
+    my $many = sub { return $s->do("SELECT token, string_agg(\"position\" || ':' || attempt, ' ' ORDER BY \"position\") FROM trunkline.claim_many('{$id}', '{100}') WHERE subscription_id = $id GROUP BY 1") };
+    my ($token, $got) = split /\|/, $many->();
+    is($got, '1:1 2:0', 'claim_many: attempt 0');
+    is(dead($f), '', 'nothing is written yet');
+    is(ack($token, undef, '2:expired'), 2, 'settled');
+    is(dead($f), '2:expired:0', 'now');
+    more($f, 'a', "clock_timestamp() + interval '1 h'");
+    ($token) = split /\|/, $many->();
+    ack($token, undef, '3');
+    more($f, 'a');
+    $many->();
+    change("UPDATE trunkline.events SET expires_at = now() - interval '1 s' WHERE \"position\" = 3 AND topic_id = (SELECT topic_id FROM trunkline.topics WHERE name = '$f')");
+    make_due($f);
+    ($token, $got) = split /\|/, $many->();
+    is($got, '3:0', 'a retry likewise');
+    ack($token, undef, '3:expired');
+    is(dead($f), '2:expired:0 3:expired:1', 'dead');
+    is((split /\|/, $many->())[1], '4:1', 'and its key goes on');
+};
+
+subtest 'a redriven event' => sub {
+    my $f = feed('again', 'a a a', 'max_attempts => 1');
+    my $redrive = sub {
+        $main->do("INSERT INTO trunkline.retries (subscription_id, \"position\", slot, attempt, next_attempt_at, error_message, errors, event)
+            SELECT subscription_id, \"position\", 0, 0, now(), '', '[]', event FROM trunkline.dead_letters WHERE subscription = '$f' AND \"position\" = $_[0];
+            UPDATE trunkline.dead_letters SET state = 'redriven', settled_at = now() WHERE subscription = '$f' AND \"position\" = $_[0]");
+    };
+    my ($token) = claim($f);
+    ack($token, undef, '1:fail', '2', '3:skip');
+    is(dead($f), '1:rejected:1 2:max_attempts:1', 'two dead');
+    $redrive->($_) for 1, 2;
+    change("DELETE FROM trunkline.events WHERE \"position\" = 1 AND topic_id = (SELECT topic_id FROM trunkline.topics WHERE name = '$f')");
+    is($main->do("SELECT low FROM trunkline.low_water((SELECT topic_id FROM trunkline.topics WHERE name = '$f'))"), 3, 'holds no leaf');
+    more($f, 'a');
+    is($s->do("SELECT \"position\", attempt, type, key, data, created_at <= now() FROM trunkline.claim('$f', max_events => 10)"),
+        "1|1|t|a|1|t\n2|1|t|a|1|t\n4|1|t|a|1|t", 'comes from its copy, though the log has it no more, and holds nothing up');
+    $token = $main->do("SELECT token FROM trunkline.leases JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f'");
+    ack($token, undef, '1', '4:skip');
+    is(dead($f), '1:max_attempts:1', 'dies again');
+    is($main->do("SELECT state, settled_at IS NULL, error_message, event ->> 'type', jsonb_array_length(errors) FROM trunkline.dead_letters WHERE subscription = '$f' AND \"position\" = 1"), 'dead|t|e1|t|1', 'as the same dead letter');
+    is($main->do("SELECT state FROM trunkline.dead_letters WHERE subscription = '$f' AND \"position\" = 2"), 'redriven', 'the other one succeeded');
+    is($main->do("SELECT dead FROM trunkline.subscription_status WHERE name = '$f'"), 1, 'only those that are dead count');
+    my $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = '$f'");
+    $redrive->(1);
+    is($s->do("SELECT \"position\", attempt, data, members FROM trunkline.claim_many('{$id}', '{10}') WHERE subscription_id = $id"), '1|1|1|0', 'claim_many likewise');
+};
+
+done_testing;
