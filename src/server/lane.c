@@ -115,13 +115,16 @@ static void maybe_free(struct served *s)
 
 static tl_verdict verdict_of(enum tl__sink_word word)
 {
-    return word == TL__SINK_DELIVERED ? TL_DONE : word == TL__SINK_REJECT ? TL_FAIL : TL_RETRY;
+    return word == TL__SINK_DELIVERED ? TL_DONE
+           : word == TL__SINK_SKIP    ? TL_SKIP
+           : word == TL__SINK_REJECT  ? TL_FAIL
+                                      : TL_RETRY;
 }
 
 static void log_result(const struct delivery *d, const struct tl__sink_result *result)
 {
-    bool is_fine = result->word == TL__SINK_DELIVERED;
-    const char *const words[] = {"delivered", "retry", "rejected", "fatal"};
+    bool is_fine = result->word == TL__SINK_DELIVERED || result->word == TL__SINK_SKIP;
+    const char *const words[] = {"delivered", "retry", "rejected", "skipped", "fatal"};
 
     tl__log_event(is_fine ? TL_LOG_DEBUG : TL_LOG_WARN, is_fine ? "delivered" : "delivery_failed",
                   "subscription", d->view.subscription, "delivery", d->view.id, "type",
@@ -260,6 +263,7 @@ static struct tl__sink_event view_of(const tl_event *e)
     };
 
     view.data = tl_event_data(e, &view.data_len);
+    view.metadata = tl_event_metadata(e, &view.metadata_len);
     return view;
 }
 

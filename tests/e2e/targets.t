@@ -55,7 +55,7 @@ is query($db, q(SELECT attempts, error_message FROM trunkline.dead_letters)), '2
 subscribe('run/hang', 'hang.*', "exec:sleep 1000 & echo \$! > $dir/grandchild; wait", '--retry-delay', '1h');
 tl_ok(['publish', 'hang.one', '1']);
 ok wait_for(sub { last_error('run/hang') ne '' }), 'a time-out';
-is last_error('run/hang'), 'timed out', 'named';
+is last_error('run/hang'), 'timed out after 1500 ms', 'named';
 my ($grandchild) = slurp("$dir/grandchild") =~ /(\d+)/;
 ok wait_for(sub { !kill 0, $grandchild }, 5), 'with the children of the command';
 

@@ -19,6 +19,7 @@ enum tl__sink_word {
     TL__SINK_DELIVERED,
     TL__SINK_RETRY,  /* again later */
     TL__SINK_REJECT, /* this event: never */
+    TL__SINK_SKIP,   /* not for this target: settled */
     TL__SINK_FATAL,  /* this target: not until somebody repairs it; the event is tried again then */
 };
 
@@ -45,8 +46,8 @@ struct tl__sink_result {
 struct tl__sink_event {
     const char *id, *type;
     const char *source, *stream, *key, *tenant_id; /* NULL: none */
-    const char *data;                              /* JSON */
-    size_t data_len;
+    const char *data, *metadata;                   /* JSON; metadata may be NULL */
+    size_t data_len, metadata_len;
     int64_t position, version, created_at_us, expires_at_us; /* 0: none */
 };
 
