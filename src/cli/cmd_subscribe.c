@@ -141,7 +141,9 @@ static int run_subscribe(struct tl__args *args)
     };
     int rc = check_numbers(args);
 
-    if (rc || (rc = tl__parse_start("start", tl__args_text(args, "start"), &options)) ||
+    if (rc ||
+        (rc = tl__parse_start("--start", tl__args_text(args, "start"), &options.start,
+                              &options.start_value)) ||
         (rc = parse_schedule(tl__args_text(args, "retry-schedule"), pauses, &options)) ||
         (rc = join_target_options(args, &target_options)))
         return rc;

@@ -377,3 +377,12 @@ double tl__args_rate(const struct tl__args *args, const char *name)
         return 0;
     return rate;
 }
+
+int tl__args_check_action(const struct tl__args *args, const char *action,
+                          const struct tl__goes_with *list)
+{
+    for (; list->option; list++)
+        if (tl__args_has(args, list->option) && !tl__choice_has(list->actions, action))
+            return usage_hint(args->command, "--%s goes with %s", list->option, list->actions);
+    return 0;
+}

@@ -72,6 +72,15 @@ uint64_t tl__args_duration_us(const struct tl__args *args, const char *name, uin
 
 double tl__args_rate(const struct tl__args *args, const char *name); /* 0 when absent */
 
+/* For commands with actions: which actions an option goes with ("a|b"). */
+struct tl__goes_with {
+    const char *option, *actions;
+};
+/* Is each option that was given one of the action's? Options that the list (ends with NULL) does
+ * not name go with all. Returns 0 or an exit code after it printed an error. */
+int tl__args_check_action(const struct tl__args *args, const char *action,
+                          const struct tl__goes_with *list);
+
 /* Whole text as a number, duration or rate; false: it is none (or does not fit). */
 bool tl__parse_count(const char *text, uint64_t *ret);
 bool tl__parse_duration_us(const char *text, uint64_t *ret_us);

@@ -155,3 +155,19 @@ int tl__rows_print(const struct tl__args *args, struct tl__db *db, enum tl__rows
         print_table(rows);
     return 0;
 }
+
+int tl__rows_section(struct tl__db *db, const char *heading, const char *sql, int n,
+                     const char *const *values)
+{
+    int rc = 0;
+    TL_CLEANUP(tl__pgclearp)
+    PGresult *rows = tl__db_query(db, &rc, sql, n, values);
+
+    if (!rows)
+        return rc;
+    if (PQntuples(rows) > 0) {
+        printf("\n%s\n", heading);
+        print_table(rows);
+    }
+    return 0;
+}

@@ -16,4 +16,8 @@ enum tl__rows_form {
 int tl__rows_print(const struct tl__args *args, struct tl__db *db, enum tl__rows_form form,
                    const char *sql, int n, const char *const *values);
 
+/* The rows as a table under a heading; nothing when there are none. */
+int tl__rows_section(struct tl__db *db, const char *heading, const char *sql, int n,
+                     const char *const *values);
+
 #endif

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "command.h"
+#include "clock.h"
 #include "out.h"
 
 /* "2026-11-20T21:40:01Z", with a fraction and without the Z as well; UTC. */
@@ -31,22 +31,37 @@ static bool parse_time(const char *text, int64_t *ret_us)
     return *rest == 0;
 }
 
-int tl__parse_start(const char *option, const char *text, tl_subscribe_options *options)
+int tl__parse_start(const char *option, const char *text, tl_start *ret_start, int64_t *ret_value)
 {
     uint64_t position;
 
     if (!text || strcmp(text, "end") == 0) {
-        options->start = TL_START_END;
+        *ret_start = TL_START_END;
     } else if (strcmp(text, "beginning") == 0) {
-        options->start = TL_START_BEGINNING;
+        *ret_start = TL_START_BEGINNING;
     } else if (tl__parse_count(text, &position)) {
-        options->start = TL_START_POSITION;
-        options->start_value = (int64_t)position;
-    } else if (parse_time(text, &options->start_value)) {
-        options->start = TL_START_TIME;
+        *ret_start = TL_START_POSITION;
+        *ret_value = (int64_t)position;
+    } else if (parse_time(text, ret_value)) {
+        *ret_start = TL_START_TIME;
     } else {
         return tl__fail(TL_E_INVALID, "times are UTC: 2026-11-20 or 2026-11-20T21:40:00Z",
-                        "--%s is beginning, end, a position or a time, not \"%s\"", option, text);
+                        "%s is beginning, end, a position or a time, not \"%s\"", option, text);
     }
+    return 0;
+}
+
+int tl__parse_since(const struct tl__args *args, const char *option, int64_t *ret_us)
+{
+    const char *text = tl__args_text(args, option);
+    uint64_t ago;
+
+    *ret_us = 0;
+    if (!text || parse_time(text, ret_us))
+        return 0;
+    if (!tl__parse_duration_us(text, &ago))
+        return tl__fail(TL_E_INVALID, "times are UTC: 2026-11-20 or 2026-11-20T21:40:00Z",
+                        "--%s is a time or how long ago, such as 2h, not \"%s\"", option, text);
+    *ret_us = tl__wall_us() - (int64_t)ago;
     return 0;
 }

@@ -58,7 +58,7 @@ for my $case (
     is query($db, "SELECT $column FROM trunkline.subscriptions WHERE name = 'o'"), $value, "SUB-1 subscribe @options";
     tl_ok(['unsubscribe', 'o']);
 }
-like tl_ok(['subscriptions']), qr/^name +topic .*\nbilling\/all +bus +shop\.\*\* +- +yes +4 +0 +0 +0\nbilling\/big +bus/, 'SUB-9 list';
+like tl_ok(['subscriptions']), qr/^name +topic .*\nbilling\/all +bus +shop\.\*\* +- +active +4 +0 +0 +0\nbilling\/big +bus/, 'SUB-9 list';
 like tl_ok(['subscriptions', 'show', 'billing/all']), qr/^last_triggered_at +-$/m, 'show';
 for my $start (['end', 4], ['beginning', 0], [3, 3], ['2000-01-01', 0], ['2000-01-01T00:00:00.5Z', 0], ['2100-01-01T10:00:00', 4]) {
     my $name = "start/$start->[0]";
