@@ -16,8 +16,10 @@ BEGIN
         PERFORM @extschema@.bury(s, topic, at, 'expired', l.attempt - 1, '', '[]');
     END IF;
     IF l.is_tracked THEN
-        UPDATE @extschema@.deliveries d SET state = 'expired', completed_at = clock_timestamp()
-         WHERE d.subscription_id = s.subscription_id AND d."position" = at;
+        INSERT INTO @extschema@.deliveries AS x (subscription_id, "position", event_id, state, attempts, started_at, completed_at)
+            SELECT s.subscription_id, at, (d.event ->> 'id')::uuid, 'expired', d.attempts, clock_timestamp(), clock_timestamp()
+              FROM @extschema@.dead_letters d WHERE d.subscription_id = s.subscription_id AND d."position" = at
+            ON CONFLICT (subscription_id, "position") DO UPDATE SET state = 'expired', completed_at = excluded.completed_at;
     END IF;
     RETURN false;
 END $$;
