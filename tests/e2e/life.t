@@ -1,0 +1,131 @@
+#!/usr/bin/env perl
+# Daemons side by side, coming, going, killed, and subscriptions that change under them (WRK-2, WRK-4, SUB-5).
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../support";
+use Test::More;
+use Time::HiRes qw(time);
+use TrunklineTest;
+
+my $db = new_database();
+$ENV{TRUNKLINE_DB} = $db;
+my $dir = workdir();
+sub subscribe { my ($name, $pattern, $command, @more) = @_; return tl_ok(['subscribe', $name, $pattern, '--target', "exec:$command", @more]) }
+sub publish { my ($type, $count) = @_; return decode(tl_ok(['publish', '--ndjson', '--json'], stdin => join '', map { qq({"type":"$type","data":$_}\n) } 1 .. $count)) }
+# "pid of the daemon, position, ..." of each run
+sub runs { my ($file) = @_; return map { [split / /] } split /\n/, slurp("$dir/$file") }
+sub positions { return map { $_->[1] } runs(@_) }
+sub served_by { my ($name, @daemons) = @_; return !grep { my $d = $_; !wait_for(sub { slurp($d->{err}) =~ /event=served subscription=\Q$name\E / }) } @daemons }
+sub held { my ($name) = @_; return query($db, "SELECT count(*) FROM trunkline.leases l JOIN trunkline.subscriptions s USING (subscription_id) WHERE s.name = '$name' AND l.held") }
+my @common = ('--allow-exec', '--concurrency', 4);
+
+subtest 'three share the work; one is killed' => sub {
+    my $lease = 3;
+    my @daemons = map { start_serve($db, [@common, '--lease', "${lease}s"]) } 1 .. 3;
+    subscribe('share', 'share.*', "echo \$PPID \$TRUNKLINE_POSITION begun >> $dir/share; sleep 0.03; echo \$PPID \$TRUNKLINE_POSITION >> $dir/share.done", '--ordering', 'none');
+    ok served_by('share', @daemons), 'all serve it';
+    my $published = publish('share.a', 900);
+    my %by;
+    ok wait_for(sub { %by = (); $by{$_->[0]}++ for runs('share'); keys %by == 3 }), 'WRK-4 three daemons share the work';
+    my $victim = $daemons[0];
+    kill 'KILL', $victim->{pid};
+    my $killed_at = time;
+    wait_exit($victim);
+    ok wait_for(sub { my %done = map { $_ => 1 } positions('share.done'); keys %done == 900 }, 60), 'WRK-4 after kill -9 of one the others do all of it';
+    my %count;
+    $count{$_}++ for positions('share');
+    my %victims = map { $_->[1] => 1 } grep { $_->[0] == $victim->{pid} } runs('share');
+    is join(' ', grep { $count{$_} > 1 && !$victims{$_} } keys %count), '', 'nothing ran twice that the dead one had not begun';
+    is scalar(grep { !$count{$_} } $published->{first_position} .. $published->{last_position}), 0, 'nothing is missing';
+    ok wait_for(sub { held('share') eq '0' }), 'no lease is left';
+    is stop_program($_), 0, 'stop' for @daemons[1, 2];
+};
+
+subtest 'take-over within the lease' => sub {
+    my $first = start_serve($db, [@common, '--lease', '2s']);
+    subscribe('ordered', 'ordered.*', "echo \$PPID \$TRUNKLINE_POSITION >> $dir/ordered; [ -e $dir/go ] || sleep 1000", '--ordering', 'total');
+    ok served_by('ordered', $first), 'one daemon';
+    my $second = start_serve($db, [@common, '--lease', '2s']);
+    ok served_by('ordered', $second), 'and another';
+    publish('ordered.a', 5);
+    ok wait_for(sub { (runs('ordered'))[0] }), 'one begins';
+    my ($owner) = map { $_->[0] } runs('ordered');
+    my ($dead, $alive) = $owner == $first->{pid} ? ($first, $second) : ($second, $first);
+    # longer than a lease: it is renewed while a command runs
+    my $until = time + 3;
+    wait_for(sub { time > $until }, 10);
+    is scalar(runs('ordered')), 1, 'WRK-10 a lease is renewed as long as its owner lives';
+    spew("$dir/go", '');
+    kill 'KILL', $dead->{pid};
+    my $killed_at = time;
+    wait_exit($dead);
+    ok wait_for(sub { scalar(runs('ordered')) >= 2 }), 'killed: the other one takes over';
+    cmp_ok time - $killed_at, '<', 2 + 6, 'WRK-4 when the lease has run out';
+    ok wait_for(sub { scalar(runs('ordered')) == 6 }), 'and does the rest';
+    my @positions = positions('ordered');
+    is "@positions", join(' ', @positions[0, 0], map { $positions[0] + $_ } 1 .. 4), 'in order, the interrupted one again';
+    is stop_program($alive), 0, 'stop';
+};
+
+subtest 'a stop hands everything back' => sub {
+    my $first = start_serve($db, [@common, '--lease', '1h']);
+    subscribe('handed', 'handed.*', "echo \$PPID \$TRUNKLINE_POSITION >> $dir/handed; sleep 0.05", '--ordering', 'total');
+    ok served_by('handed', $first), 'one daemon, with leases of an hour';
+    publish('handed.a', 60);
+    ok wait_for(sub { scalar(runs('handed')) >= 3 }), 'it is at work';
+    my $second = start_serve($db, [@common, '--lease', '1h']);
+    ok served_by('handed', $second), 'another one waits';
+    is stop_program($first), 0, 'WRK-2 the first one is told to stop';
+    is scalar(grep { $_->[0] == $first->{pid} } runs('handed')) < 60, 1, 'and leaves most of it';
+    my $before = scalar runs('handed');
+    ok wait_for(sub { scalar(runs('handed')) > $before }, 10), 'WRK-2 the other goes on at once';
+    ok wait_for(sub { scalar(runs('handed')) >= 60 && held('handed') eq '0' }), 'to the end';
+    my @positions = positions('handed');
+    is scalar(@positions), 60, 'each event ran once';
+    is "@positions", join(' ', sort { $a <=> $b } @positions), 'in order';
+    is stop_program($second), 0, 'stop';
+};
+
+subtest 'subscriptions change while they are served' => sub {
+    my $serve = start_serve($db, [@common]);
+    subscribe('live', 'live.*', "echo one \$TRUNKLINE_POSITION >> $dir/live");
+    ok served_by('live', $serve), 'served';
+    my $count = sub { my ($word) = @_; return scalar grep { $_->[0] eq $word } runs('live') };
+    publish('live.a', 2);
+    ok wait_for(sub { $count->('one') == 2 }), 'delivered';
+    subscribe('live', 'live.*', "echo two \$TRUNKLINE_POSITION >> $dir/live");
+    ok wait_for(sub { (() = slurp($serve->{err}) =~ /event=served subscription=live /g) == 2 }), 'another target';
+    publish('live.a', 2);
+    ok wait_for(sub { $count->('two') == 2 }), 'WRK-2 the new target gets what comes';
+    is $count->('one'), 2, 'the old one nothing more';
+    # another pattern, filter and time limit
+    subscribe('live', 'live.b', "sleep 0.1; echo three \$TRUNKLINE_POSITION >> $dir/live", '--filter', '{"x": 1}', '--timeout', '10s');
+    ok wait_for(sub { (() = slurp($serve->{err}) =~ /event=served subscription=live /g) == 3 }), 'another pattern';
+    tl_ok(['publish', @$_]) for ['live.a', '{"x": 1}'], ['live.b', '{"x": 2}'], ['live.b', '{"x": 1}'];
+    ok wait_for(sub { $count->('three') == 1 }), 'what matches now is delivered';
+    # paused: what is in flight ends, nothing else begins
+    query($db, q(SELECT trunkline.pause('live')));
+    ok wait_for(sub { slurp($serve->{err}) =~ /event=unserved subscription=live / }), 'paused: not served';
+    tl_ok(['publish', 'live.b', '{"x": 1, "n": 2}']);
+    is query($db, q(SELECT behind > 0 FROM trunkline.subscription_status WHERE name = 'live')), 't', 'it waits';
+    query($db, q(SELECT trunkline.resume('live')));
+    ok wait_for(sub { $count->('three') == 2 }), 'resumed: it is delivered';
+    # deleted in the middle of a delivery, and made anew under the same name
+    subscribe('live', 'live.*', "echo four \$TRUNKLINE_POSITION >> $dir/live; while ! [ -e $dir/finish ]; do sleep 0.02; done; echo ended \$TRUNKLINE_POSITION >> $dir/live");
+    ok wait_for(sub { (() = slurp($serve->{err}) =~ /event=served subscription=live /g) == 5 }), 'one that takes its time';
+    tl_ok(['publish', 'live.c', '1']);
+    ok wait_for(sub { $count->('four') == 1 }), 'it runs';
+    query($db, q(SELECT trunkline.unsubscribe('live', force => true)));
+    ok wait_for(sub { (() = slurp($serve->{err}) =~ /event=unserved subscription=live /g) == 2 }), 'deleted';
+    subscribe('live', 'live.*', "echo five \$TRUNKLINE_POSITION >> $dir/live");
+    ok wait_for(sub { (() = slurp($serve->{err}) =~ /event=served subscription=live /g) == 6 }), 'and made anew';
+    tl_ok(['publish', 'live.d', '1']);
+    ok wait_for(sub { $count->('five') == 1 }), 'the new one is served, though a command of the old one still runs';
+    spew("$dir/finish", '');
+    ok wait_for(sub { $count->('ended') == 1 }), 'that one ends in peace';
+    # priorities: with one place, the higher one goes first
+    is stop_program($serve), 0, 'stop';
+    unlike slurp($serve->{err}), qr/level=error/, 'no error in all of this';
+};
+done_testing;
