@@ -7,9 +7,12 @@
 #include "control.h"
 
 #include <libpq-fe.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "buf.h"
@@ -22,18 +25,22 @@ static const uint64_t LOOK_INTERVAL_US = 1000000;
 static const uint64_t FLUSH_INTERVAL_US = 50000; /* of the journal, so that entries go together */
 /* A server that answers nothing, not even a cancel request, may hold the thread for good. */
 static const uint64_t STOP_PATIENCE_US = 2000000;
+/* Calls of move_due() before subscriptions get a look again. */
+enum { MOVES_IN_A_ROW = 10 };
 
 struct tl__control {
     struct tl__control_settings settings;
     uv_thread_t thread;
     uv_mutex_t lock;
-    uv_cond_t changed;
+    uv_cond_t ended;
+    int wake_fd; /* eventfd */
     bool is_stopping, is_woken, is_noted, has_ended;
     tl_client *client; /* NULL: not connected */
     struct tl__webhooks webhooks;
     uint64_t looked_at_us, flushed_at_us;
     bool is_leader, has_complained;
     uint64_t maintained_at_us; /* 0: not yet by this leader */
+    uint64_t due_at_us; /* next delayed event or schedule, or when to ask again; 0: ask now */
 };
 
 static void pgclearp(PGresult **result)
@@ -63,7 +70,7 @@ static PGresult *query_with(void *control, const char *event, const char *sql, i
     PGconn *conn = tl_client_pgconn(c->client);
     PGresult *result =
         text.is_failed ? NULL : PQexecParams(conn, text.data, n, NULL, values, NULL, NULL, 0);
-    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+    if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
         return result;
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     tl__log_event(TL_LOG_WARN, event, "message", message ? message : PQerrorMessage(conn),
@@ -124,26 +131,33 @@ static bool connect_once(struct tl__control *c)
 
 /* ----------------------------------------------------------------------------------------- work */
 
-static void lead(struct tl__control *c)
+static void stand_for_leader(struct tl__control *c)
+{
+    /* Behind a proxy that pools transactions the lock would stay in a session of others. Then
+     * everybody leads; maintain() and move_due() let one at a time. */
+    char text[128];
+    (void)snprintf(text, sizeof text,
+                   "SELECT m, CASE WHEN m THEN @schema@.leader_try() ELSE true END "
+                   "FROM (SELECT pg_backend_pid() = %d) AS q (m)",
+                   PQbackendPID(tl_client_pgconn(c->client)));
+    TL_CLEANUP(pgclearp)
+    PGresult *r = query(c, "election_failed", text);
+    if (!r || *PQgetvalue(r, 0, 1) != 't')
+        return;
+    if (*PQgetvalue(r, 0, 0) == 't') { /* a session of our own; else the look has to do */
+        (void)snprintf(text, sizeof text, "LISTEN \"%s.due\"", tl_client_schema(c->client));
+        PGresult *listens = query(c, "listen_failed", text);
+        PQclear(listens);
+    }
+    c->is_leader = true;
+    c->maintained_at_us = c->due_at_us = 0;
+    tl__log_event(TL_LOG_INFO, "leader", NULL);
+}
+
+static void maintain(struct tl__control *c)
 {
     uint64_t now = tl__clock_us();
 
-    if (!c->is_leader) { /* asked once only: the lock would count */
-        /* Behind a proxy that pools transactions the lock would stay in a session of others. Then
-         * everybody leads; maintain() lets one at a time. */
-        char text[128];
-        (void)snprintf(text, sizeof text,
-                       "SELECT CASE WHEN pg_backend_pid() = %d THEN @schema@.leader_try() "
-                       "ELSE true END",
-                       PQbackendPID(tl_client_pgconn(c->client)));
-        TL_CLEANUP(pgclearp)
-        PGresult *r = query(c, "election_failed", text);
-        if (!r || *PQgetvalue(r, 0, 0) != 't')
-            return;
-        c->is_leader = true;
-        c->maintained_at_us = 0;
-        tl__log_event(TL_LOG_INFO, "leader", NULL);
-    }
     if (c->maintained_at_us &&
         now - c->maintained_at_us < c->settings.options->maintain_interval_us)
         return;
@@ -154,6 +168,35 @@ static void lead(struct tl__control *c)
     for (int i = 0; r && i < PQntuples(r); i++)
         tl__log_event(TL_LOG_INFO, "maintain", "action", PQgetvalue(r, i, 0), "object",
                       PQgetvalue(r, i, 1), "detail", PQgetvalue(r, i, 2), NULL);
+}
+
+/* Delayed events and schedules that are due now, and when the next ones will be. */
+static void move_due(struct tl__control *c)
+{
+    c->due_at_us = tl__clock_us() + LOOK_INTERVAL_US; /* unless we learn better */
+    for (int i = 0; i < MOVES_IN_A_ROW; i++) {
+        TL_CLEANUP(pgclearp)
+        PGresult *next = query(c, "move_failed", "SELECT @schema@.next_scheduled()");
+        if (!next)
+            return;
+        uint64_t wait_us =
+            PQgetisnull(next, 0, 0) ? LOOK_INTERVAL_US : strtoull(PQgetvalue(next, 0, 0), NULL, 10);
+        if (wait_us > 0) {
+            if (wait_us < LOOK_INTERVAL_US)
+                c->due_at_us = tl__clock_us() + wait_us;
+            return;
+        }
+        TL_CLEANUP(pgclearp)
+        PGresult *fired = query(c, "fire_failed", "SELECT @schema@.fire_schedules()");
+        TL_CLEANUP(pgclearp)
+        PGresult *moved = query(c, "move_failed", "SELECT @schema@.move_due()");
+        /* Nothing: somebody else is at it, or what is due is locked by a cancel(). */
+        if (!fired || !moved ||
+            (strcmp(PQgetvalue(fired, 0, 0), "0") == 0 &&
+             strcmp(PQgetvalue(moved, 0, 0), "0") == 0))
+            return;
+    }
+    c->due_at_us = 0;
 }
 
 static char *copy_value(const PGresult *r, int row, int column)
@@ -205,21 +248,44 @@ static void look(struct tl__control *c)
         c->settings.on_resends(resends, c->settings.userdata);
 }
 
-/* Until it is time to look or to flush; false: stop. */
+/* When there is something to do next; what has passed means now. */
+static uint64_t next_turn(struct tl__control *c)
+{
+    uint64_t until = c->looked_at_us + LOOK_INTERVAL_US;
+
+    if (c->client && c->is_leader && c->due_at_us < until)
+        until = c->due_at_us;
+    uv_mutex_lock(&c->lock);
+    if (c->is_noted && until > c->flushed_at_us + FLUSH_INTERVAL_US)
+        until = c->flushed_at_us + FLUSH_INTERVAL_US;
+    if (c->is_stopping || c->is_woken)
+        until = 0;
+    uv_mutex_unlock(&c->lock);
+    return until;
+}
+
+/* Until it is time to look, to flush or to move; false: stop. */
 static bool wait_for_turn(struct tl__control *c)
 {
-    uint64_t now;
+    for (;;) {
+        PGconn *conn = c->client ? tl_client_pgconn(c->client) : NULL;
+        struct pollfd fds[2] = {{.fd = c->wake_fd, .events = POLLIN},
+                                {.fd = conn ? PQsocket(conn) : -1, .events = POLLIN}};
+        PGnotify *notice;
+        uint64_t now, until, count;
 
-    uv_mutex_lock(&c->lock);
-    while (!c->is_stopping && !c->is_woken &&
-           (now = tl__clock_us()) < c->looked_at_us + LOOK_INTERVAL_US) {
-        uint64_t until = c->looked_at_us + LOOK_INTERVAL_US;
-        if (c->is_noted && until > c->flushed_at_us + FLUSH_INTERVAL_US)
-            until = c->flushed_at_us + FLUSH_INTERVAL_US;
-        if (until <= now)
+        if (conn && (!PQconsumeInput(conn) || PQstatus(conn) != CONNECTION_OK))
+            break; /* the turn sees that it is lost */
+        /* first: a query may have read them on its way */
+        for (; conn && (notice = PQnotifies(conn)); PQfreemem(notice))
+            c->due_at_us = 0;
+        until = next_turn(c);
+        if ((now = tl__clock_us()) >= until)
             break;
-        uv_cond_timedwait(&c->changed, &c->lock, (until - now) * 1000);
+        (void)poll(fds, 2, tl__poll_ms(now, until));
+        (void)!read(c->wake_fd, &count, sizeof count);
     }
+    uv_mutex_lock(&c->lock);
     if (c->is_woken)
         c->looked_at_us = 0;
     c->is_woken = c->is_noted = false;
@@ -236,8 +302,13 @@ static void take_turn(struct tl__control *c)
     if (is_flushed && c->flushed_at_us >= c->looked_at_us + LOOK_INTERVAL_US) {
         c->looked_at_us = c->flushed_at_us;
         look(c);
-        lead(c);
+        if (!c->is_leader)
+            stand_for_leader(c);
+        if (c->is_leader)
+            maintain(c);
     }
+    if (c->is_leader && tl__clock_us() >= c->due_at_us)
+        move_due(c);
     if (PQstatus(tl_client_pgconn(c->client)) != CONNECTION_OK)
         disconnect(c);
 }
@@ -257,11 +328,20 @@ static void run(void *userdata)
     disconnect(c); /* gives up the leadership with the session */
     uv_mutex_lock(&c->lock);
     c->has_ended = true;
-    uv_cond_signal(&c->changed);
+    uv_cond_signal(&c->ended);
     uv_mutex_unlock(&c->lock);
 }
 
 /* --------------------------------------------------------------------------------------- thread */
+
+static void control_free(struct tl__control *c)
+{
+    uv_cond_destroy(&c->ended);
+    uv_mutex_destroy(&c->lock);
+    if (c->wake_fd >= 0)
+        close(c->wake_fd);
+    free(c);
+}
 
 struct tl__control *tl__control_start(const struct tl__control_settings *settings)
 {
@@ -272,12 +352,11 @@ struct tl__control *tl__control_start(const struct tl__control_settings *setting
     c->settings = *settings;
     tl__webhooks_init(&c->webhooks, query_with, c, settings->journal);
     uv_mutex_init(&c->lock);
-    uv_cond_init(&c->changed);
-    if (uv_thread_create(&c->thread, run, c) == 0)
+    uv_cond_init(&c->ended);
+    c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->wake_fd >= 0 && uv_thread_create(&c->thread, run, c) == 0)
         return c;
-    uv_cond_destroy(&c->changed);
-    uv_mutex_destroy(&c->lock);
-    free(c);
+    control_free(c);
     return NULL;
 }
 
@@ -285,17 +364,18 @@ void tl__control_wake(struct tl__control *c)
 {
     uv_mutex_lock(&c->lock);
     c->is_woken = true;
-    uv_cond_signal(&c->changed);
     uv_mutex_unlock(&c->lock);
+    (void)eventfd_write(c->wake_fd, 1);
 }
 
 void tl__control_note(struct tl__control *c)
 {
     uv_mutex_lock(&c->lock);
-    if (!c->is_noted)
-        uv_cond_signal(&c->changed);
+    bool is_first = !c->is_noted;
     c->is_noted = true;
     uv_mutex_unlock(&c->lock);
+    if (is_first)
+        (void)eventfd_write(c->wake_fd, 1);
 }
 
 bool tl__control_stop(struct tl__control *c)
@@ -306,18 +386,16 @@ bool tl__control_stop(struct tl__control *c)
         return true;
     uv_mutex_lock(&c->lock);
     c->is_stopping = true;
-    uv_cond_signal(&c->changed);
+    (void)eventfd_write(c->wake_fd, 1);
     if (c->client)
         tl_client_cancel(c->client);
     while (!c->has_ended && (now = tl__clock_us()) < until)
-        uv_cond_timedwait(&c->changed, &c->lock, (until - now) * 1000);
+        uv_cond_timedwait(&c->ended, &c->lock, (until - now) * 1000);
     bool has_ended = c->has_ended;
     uv_mutex_unlock(&c->lock);
     if (!has_ended)
         return false;
     uv_thread_join(&c->thread);
-    uv_cond_destroy(&c->changed);
-    uv_mutex_destroy(&c->lock);
-    free(c);
+    control_free(c);
     return true;
 }
