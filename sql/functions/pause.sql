@@ -13,7 +13,9 @@ BEGIN
     UPDATE @extschema@.subscriptions x
        SET active = false, paused_at = clock_timestamp(), pause_reason = reason, updated_at = clock_timestamp()
      WHERE x.subscription_id = s.subscription_id;
+    -- claims under way end first, later ones see that it is paused: nothing is handed out after this
+    PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id ORDER BY c.slot FOR UPDATE;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION @extschema@.pause(text, text) IS
-    'Pause a subscription: claims that begin from now on give nothing, leases in flight end as usual, nothing is lost. reason: at most 2000 bytes, shown in subscription_status. Returns false when it was paused already, which changes nothing. subscribe() does not resume it, resume() does. TL002.';
+    'Pause a subscription: once it has committed nothing more is handed out, leases in flight end as usual, nothing is lost. reason: at most 2000 bytes, shown in subscription_status. Returns false when it was paused already, which changes nothing. subscribe() does not resume it, resume() does. TL002.';

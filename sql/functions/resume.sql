@@ -28,6 +28,8 @@ BEGIN
         IF skip THEN
             PERFORM @extschema@.bury(s, topic, r."position", 'skipped', r.attempt, r.error_message, r.errors);
             DELETE FROM @extschema@.retries x WHERE x.subscription_id = r.subscription_id AND x."position" = r."position";
+            UPDATE @extschema@.deliveries d SET state = 'failed', completed_at = clock_timestamp()
+             WHERE d.subscription_id = r.subscription_id AND d."position" = r."position" AND d.completed_at IS NULL;
             PERFORM @extschema@.promote_keys(s.subscription_id, ARRAY[r.key]);
         ELSE
             UPDATE @extschema@.retries x SET attempt = 0, delay = interval '0', next_attempt_at = clock_timestamp()

@@ -77,6 +77,23 @@ subtest 'SUB-2: pause and resume' => sub {
     refuses($s, "SELECT trunkline.resume('$f', skip => true)", 'TL001', {field => 'skip'}, 'nothing to skip');
 };
 
+subtest 'SUB-2: a pause and a claim at once' => sub {
+    for my $ordering (qw(key none)) {
+        my $f = feed("at_once_$ordering", 3, "ordering => '$ordering'");
+        $other->do("BEGIN; SELECT * FROM trunkline.claim('$f', max_events => 1)");
+        $s->start("SELECT trunkline.pause('$f')");
+        $s->wait_blocked;
+        my $late = session();
+        $ordering eq 'none' ? $late->start("SELECT * FROM trunkline.claim('$f')") : $late->do("SELECT * FROM trunkline.claim('$f')");
+        $late->wait_blocked if $ordering eq 'none';
+        $other->do('COMMIT');
+        is($s->finish, 't', "$ordering: pause waits for a claim under way");
+        is($late->finish, '', "$ordering: one that waits meanwhile gets nothing") if $ordering eq 'none';
+        is($s->do("SELECT sum(events) FROM trunkline.leases JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f'"), 1, "$ordering: only what was claimed before is out");
+        $s->do("SELECT trunkline.unsubscribe('$f', true)");
+    }
+};
+
 subtest 'SUB-5: reset' => sub {
     my $f = feed('moved', 9);
     my $move = sub { return $s->do("SELECT * FROM trunkline.reset('$f', '$_[0]')") };
@@ -148,6 +165,74 @@ subtest 'drain' => sub {
     ack($token);
     like($s->do('SELECT trunkline.maintain()'), qr/^\(drained,dry,/m, 'maintain() ends a drain that no claim has ended');
     is(row('active, pause_reason', $f), 'f|drained', 'drained');
+};
+
+subtest 'drain: what comes later stays' => sub {
+    my $f = feed('bounded', 4);
+    $s->do("SELECT trunkline.drain('$f')");
+    more($f, 3);
+    is((claim($f, 100))[1], '1:1 2:1 3:1 4:1', 'claims end where the log did');
+    is((claim($f))[1], '', 'and give nothing behind it');
+    is(row('active', $f), 't', 'it waits for what is in flight');
+    ack($s->do('SELECT token FROM trunkline.leases l JOIN trunkline.subscriptions USING (subscription_id) WHERE name = ' . "'$f'"));
+    is((claim($f))[1], '', 'settled: nothing comes');
+    is(row('active, drain_at, pause_reason', $f), 'f||drained', 'and the claim has ended the drain');
+    $s->do("SELECT trunkline.resume('$f')");
+    is(drink($f), '5 6 7', 'resume: the rest');
+    # maintain() does not stop at one that is locked
+    for my $name (qw(locked free)) {
+        feed("dry_$name", 1);
+        $s->do("SELECT trunkline.drain('dry_$name')");
+        my ($token) = claim("dry_$name");
+        ack($token);
+    }
+    $other->do("BEGIN; SELECT FROM trunkline.subscriptions WHERE name = 'dry_locked' FOR UPDATE");
+    my $said = $s->do('SELECT trunkline.maintain()');
+    like($said, qr/^\(skipped,dry_locked,/m, 'locked: skipped');
+    like($said, qr/^\(drained,dry_free,/m, 'the others end');
+    $other->do('ROLLBACK');
+};
+
+subtest 'replay: handed out beside the live ones' => sub {
+    my $f = feed('beside', 6, "max_attempts => 2, retry_delay => '0 s'");
+    drink($f);
+    my ($id) = split /\|/, $s->do("SELECT * FROM trunkline.replay('$f', '1', '4')");
+    my $topic = $s->do("SELECT topic_id FROM trunkline.topics WHERE name = '$f'");
+    is($s->do("SELECT low FROM trunkline.low_water($topic)"), 1, 'CLN-6 retention waits for it');
+    more($f, 20);
+    my (@replayed, @live);
+    for (1 .. 200) {
+        my ($token, $rows) = claim($f, 2);
+        last if $token eq 'none';
+        for my $p ($rows =~ /(\d+):/g) { push @{$p <= 6 ? \@replayed : \@live}, $p }
+        ack($token);
+    }
+    is("@replayed", '2 3 4', 'the range once more, in order');
+    is("@live", join(' ', 7 .. 26), 'the live events all the same, in order');
+    is($s->do('SELECT count(*) FROM trunkline.replays'), 0, 'at its end it is gone');
+    is($s->do("SELECT low FROM trunkline.low_water($topic)"), 26, 'and holds nothing');
+    refuses($s, "SELECT trunkline.cancel_replay($id)", 'TL002', {field => 'replay_id'}, 'ended: nothing to cancel');
+    # one that fails is tried again and dies like any other
+    $s->do("SELECT trunkline.replay('$f', '2', '3')");
+    for my $attempt (1, 2) {
+        my ($token, $rows) = claim($f);
+        is($rows, "3:$attempt", "attempt $attempt of a replayed event");
+        ack($token, '[{"position": 3, "error": "x"}]');
+    }
+    is($s->do("SELECT \"position\", reason FROM trunkline.dead_list('$f')"), '3|max_attempts', 'dead');
+    # a rate: one at a time, the next not before its time
+    $s->do("SELECT trunkline.replay('$f', 'beginning', '10', 0.001)");
+    $s->do("UPDATE trunkline.replays SET refilled_at = refilled_at - interval '1000 s'");
+    my ($token, $rows) = claim($f);
+    is($rows, '1:1', 'at a rate: as many as are due');
+    ack($token);
+    is((claim($f))[1], '', 'the next one later');
+    # cancelled in flight
+    $s->do("UPDATE trunkline.replays SET refilled_at = refilled_at - interval '1001 s'");
+    ($token, $rows) = claim($f);
+    $s->do('SELECT trunkline.cancel_replay(replay_id) FROM trunkline.replays');
+    is(ack($token), 1, 'cancelled: what is in flight is settled as usual');
+    is((claim($f))[1], '', 'and nothing more comes');
 };
 
 subtest 'replay: what it writes down' => sub {

@@ -200,7 +200,7 @@ subtest 'CLN-6, RET-6: dead letters do not hold retention' => sub {
 
 subtest 'SUB-10: stop, resume, skip' => sub {
     my $f = 'stopped';
-    $s->do("SELECT trunkline.create_topic('$f'); SELECT trunkline.subscribe('$f', '**', '$f', on_failure => 'stop', max_attempts => 2, retry_delay => '0 s')");
+    $s->do("SELECT trunkline.create_topic('$f'); SELECT trunkline.subscribe('$f', '**', '$f', on_failure => 'stop', max_attempts => 2, retry_delay => '0 s', track => 'all')");
     $s->do("SELECT trunkline.publish('$f.' || i, to_jsonb(i), '$f', key => 'k' || i % 2) FROM generate_series(1, 6) i");
     my $fail = sub {
         my ($token, $got) = claim($f);
@@ -216,6 +216,7 @@ subtest 'SUB-10: stop, resume, skip' => sub {
     is($fail->(), '1:2:1', 'all of them');
     is($s->do("SELECT trunkline.resume('$f', skip => true)"), 't', 'it stopped again: resume with skip');
     is($s->do("SELECT \"position\", reason, error_message, attempts FROM trunkline.dead_list('$f')"), '1|skipped|no|2', 'the event is a dead letter');
+    is($s->do('SELECT "position", state FROM trunkline.deliveries WHERE state NOT IN ($$completed$$, $$retrying$$) AND subscription_id = (SELECT subscription_id FROM trunkline.subscriptions WHERE name = $$stopped$$)'), '1|failed', 'and its delivery has failed');
     my ($token, $got) = claim($f);
     is($got, '3:1:3 5:1:5', 'and those that waited come, in order');
     $s->do("SELECT trunkline.ack('$token')");
