@@ -18,7 +18,7 @@ BEGIN
         @extschema@.event_digest, @extschema@.tell_due, @extschema@.due_channel, @extschema@.channel, @extschema@.cancel,
         @extschema@.reschedule, @extschema@.find_scheduled, @extschema@.locate TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.publish, @extschema@.publish_checked, @extschema@.publish_once, @extschema@.publish_batch,
-        @extschema@.check_event, @extschema@.type_problem, @extschema@.fail, @extschema@.topic_id_of,
+        @extschema@.check_event, @extschema@.check_size, @extschema@.type_problem, @extschema@.fail, @extschema@.topic_id_of,
         @extschema@.next_position, @extschema@.bell_ring, @extschema@.next_id TO %I', grantee);
 END $$;
 COMMENT ON FUNCTION @extschema@.grant_publish(text, text) IS

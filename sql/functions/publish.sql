@@ -19,8 +19,8 @@ BEGIN
             pg_catalog.octet_length(publish.tenant_id)) OPERATOR(pg_catalog.<=) 255
         AND coalesce(least(publish.key, publish.tenant_id) OPERATOR(pg_catalog.<>) '', true)
         AND pg_catalog.pg_column_size(publish.data) OPERATOR(pg_catalog.<=) 1024
-        AND publish.event_id IS NULL AND publish.source IS NULL AND publish.metadata IS NULL AND publish.expires_at IS NULL
-        AND publish.run_at IS NULL AND publish.delay IS NULL AND publish.ttl IS NULL
+        AND pg_catalog.num_nonnulls(publish.event_id, publish.source, publish.metadata, publish.expires_at, publish.run_at,
+            publish.delay, publish.ttl) OPERATOR(pg_catalog.=) 0
     THEN
         IF publish.topic OPERATOR(pg_catalog.=) 'bus' THEN
             RETURN QUERY INSERT INTO @extschema@.topic_bus AS t (type, key, tenant_id, data)
@@ -45,8 +45,10 @@ BEGIN
         AND coalesce(least(publish.key, publish.tenant_id, publish.source) OPERATOR(pg_catalog.<>) '', true)
         AND coalesce(pg_catalog.jsonb_typeof(publish.metadata) OPERATOR(pg_catalog.=) 'object'
             AND pg_catalog.pg_column_size(publish.metadata) OPERATOR(pg_catalog.<=) 65536, true)
-        AND pg_catalog.pg_column_size(publish.data) OPERATOR(pg_catalog.<=) 1024
     THEN
+        IF pg_catalog.pg_column_size(publish.data) OPERATOR(pg_catalog.>) 1024 THEN
+            PERFORM @extschema@.check_size(publish.topic, pg_catalog.pg_column_size(publish.data));
+        END IF;
         IF publish.event_id IS NOT NULL THEN
             RETURN QUERY SELECT p.id, p."position", p.deduplicated
                 FROM @extschema@.publish_once(publish.type, publish.data, publish.topic, publish.event_id, publish.key,
@@ -54,7 +56,7 @@ BEGIN
             RETURN;
         ELSIF publish.topic OPERATOR(pg_catalog.=) 'bus' THEN
             RETURN QUERY INSERT INTO @extschema@.topic_bus AS t (type, source, key, tenant_id, data, metadata, expires_at)
-                VALUES (publish.type, publish.source, publish.key, publish.tenant_id, publish.data, publish.metadata,
+                VALUES (publish.type, publish.source, publish.key, publish.tenant_id, coalesce(publish.data, 'null'), publish.metadata,
                     publish.expires_at)
                 RETURNING t.id, t."position", false;
             RETURN;

@@ -11,11 +11,6 @@ BEGIN
             FROM @extschema@.publish_once(publish_checked.type, publish_checked.data, publish_checked.topic,
                 publish_checked.event_id, publish_checked.key, publish_checked.tenant_id, publish_checked.source,
                 publish_checked.metadata, publish_checked.expires_at) p;
-    ELSIF publish_checked.topic = 'bus' THEN
-        RETURN QUERY INSERT INTO @extschema@.topic_bus AS t (type, source, key, tenant_id, data, metadata, expires_at)
-            VALUES (publish_checked.type, publish_checked.source, publish_checked.key, publish_checked.tenant_id,
-                coalesce(publish_checked.data, 'null'), publish_checked.metadata, publish_checked.expires_at)
-            RETURNING t.id, t."position", false;
     ELSE
         PERFORM @extschema@.topic_id_of(publish_checked.topic);
         RETURN QUERY EXECUTE format('INSERT INTO @extschema@.%I AS t (type, source, key, tenant_id, data, metadata, expires_at)
@@ -25,4 +20,4 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION @extschema@.publish_checked(text, jsonb, text, uuid, text, text, text, jsonb, timestamptz) IS
-    'Internal: publish() for events of more than 1024 bytes, in a topic of one''s own, or with a mistake.';
+    'Internal: publish() for events in a topic of one''s own or with a mistake.';
