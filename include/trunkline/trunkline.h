@@ -681,6 +681,14 @@ TL_API TL_MUSTCHECK tl_status tl_worker_forget(tl_worker *w, const char *subscri
 TL_API TL_MUSTCHECK tl_status tl_worker_run(tl_worker *w);
 /** Ask it to stop; from any thread, from a handler or a signal handler. */
 TL_API void tl_worker_stop(tl_worker *w);
+/**
+ * End without a drain: settle what is finished and hand all other events back at once, those in flight
+ * among them, so that others get them now and not when the leases expire. It costs them no attempt. Only
+ * when whatever handled them has ended, or they may be handled twice at a time. Not from a handler.
+ * Then free the worker.
+ * Blocks: about 1 s at the most, on the client that the worker was made with.
+ */
+TL_API TL_MUSTCHECK tl_status tl_worker_abandon(tl_worker *w);
 TL_API const tl_error *tl_worker_error(const tl_worker *w);
 
 /* The same without tl_worker_run, for a loop of your own: wait until fd is readable or the

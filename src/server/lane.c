@@ -580,6 +580,9 @@ static void end(struct tl__lane *lane, tl_status status)
     for (size_t i = 0; lane->settings.kinds[i]; i++)
         if (lane->settings.kinds[i]->abort)
             lane->settings.kinds[i]->abort(&lane->envs[i]);
+    /* nothing handles them any more: others need not wait for the leases to expire */
+    if (status == TL_E_CANCELLED && (status = tl_worker_abandon(lane->worker)) != TL_OK)
+        tl__log_error(TL_LOG_WARN, "left_to_expire", status, tl_worker_error(lane->worker));
     lane->settings.on_end(status, lane->settings.userdata);
 }
 

@@ -40,7 +40,7 @@ void tl__lane_post_list(struct tl__lane *lane, struct tl__subscription_list *lis
 void tl__lane_post_resends(struct tl__lane *lane, struct tl__resends *resends);
 /* Take nothing new, finish what runs. */
 void tl__lane_post_stop(struct tl__lane *lane);
-/* End now: leases are left to expire, commands are killed. */
+/* End now: commands are killed, requests dropped, all events handed back. */
 void tl__lane_post_abort(struct tl__lane *lane);
 /* After on_end. Its handles close as the loop runs on; then call tl__lane_free. */
 void tl__lane_close(struct tl__lane *lane);

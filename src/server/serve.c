@@ -199,7 +199,7 @@ static void on_stop_timeout(uv_timer_t *timer)
 
     d->is_late = true;
     tl__log_event(TL_LOG_WARN, "stop_timeout", "message",
-                  "deliveries still run; their leases are left to expire", NULL);
+                  "deliveries still run; they are ended and handed back", NULL);
     abort_lanes(d);
 }
 

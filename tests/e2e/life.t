@@ -87,6 +87,36 @@ subtest 'a stop hands everything back' => sub {
     is stop_program($second), 0, 'stop';
 };
 
+for my $how (['at its deadline', ['--stop-timeout', '300ms'], 1, 7], ['at a second signal', [], 2, 8]) {
+    my ($what, $options, $signals, $code) = @$how;
+    my $file = "ended$code";
+    subtest "a stop that ends $what hands back as well" => sub {
+        my $first = start_serve($db, [@common, '--lease', '1h', @$options]);
+        # event 3 hangs in the first daemon
+        subscribe($file, "$file.*", "echo \$PPID \$TRUNKLINE_POSITION \$TRUNKLINE_ATTEMPT >> $dir/$file; grep -q '\"data\":3[,}]' && [ \$PPID = $first->{pid} ] && sleep 1000; exit 0", '--ordering', 'total');
+        ok served_by($file, $first), 'one daemon, with leases of an hour';
+        my $published = publish("$file.a", 20);
+        ok wait_for(sub { scalar(runs($file)) == 3 }), 'it hangs in the third event';
+        my $second = start_serve($db, [@common, '--lease', '1h']);
+        ok served_by($file, $second), 'another one waits';
+        kill 'TERM', $first->{pid};
+        if ($signals == 2) {
+            ok wait_for(sub { slurp($first->{err}) =~ /event=stopping / }), 'told to stop';
+            kill 'TERM', $first->{pid};
+        }
+        is wait_exit($first), $code, "exit code $code";
+        my $ended_at = time;
+        ok wait_for(sub { scalar(runs($file)) >= 21 }), 'WRK-2 the other goes on at once';
+        cmp_ok time - $ended_at, '<', 20, 'not when the lease expires';
+        ok wait_for(sub { held($file) eq '0' }), 'to the end';
+        my @positions = positions($file);
+        my $at = $published->{first_position};
+        is "@positions", join(' ', $at .. $at + 2, $at + 2 .. $at + 19), 'in order, only the one that hung again';
+        is join(' ', map { $_->[2] } runs($file)), join(' ', (1) x 21), 'which has cost no attempt';
+        is stop_program($second), 0, 'stop';
+    };
+}
+
 subtest 'subscriptions change while they are served' => sub {
     my $serve = start_serve($db, [@common]);
     subscribe('live', 'live.*', "echo one \$TRUNKLINE_POSITION >> $dir/live");

@@ -1,0 +1,76 @@
+/* worker_abandon.c: tl_worker_abandon: what is finished is settled, the rest can be had at once
+ * (WRK-2, WRK-4). */
+#include "client_test.h"
+
+#include <unistd.h>
+
+struct handled {
+    int count;
+    tl_status inside; /* of a tl_worker_abandon from the handler */
+    tl_worker *worker;
+};
+
+/* The third never ends. */
+static tl_verdict handle(tl_delivery *d, void *userdata)
+{
+    struct handled *h = userdata;
+
+    (void)d;
+    h->inside = tl_worker_abandon(h->worker);
+    return ++h->count == 3 ? TL_PENDING : h->count == 2 ? TL_FAIL : TL_DONE;
+}
+
+static void hands_back_what_is_in_flight(void **state)
+{
+    struct fixture *f = *state;
+    struct handled h = {0};
+    tl_batch *batch = NULL;
+
+    assert_status(
+        f->c, tl_subscribe(f->c, "s", "**", TL_SUBSCRIBE_OPTIONS(.ordering = TL_ORDERING_TOTAL)),
+        TL_OK);
+    assert_status(
+        f->c, tl_worker_new(f->c, "m", NULL, TL_WORKER_OPTIONS(.lease_us = 3600000000), &h.worker),
+        TL_OK);
+    assert_status(f->c, tl_worker_handle(h.worker, "s", handle, &h, NULL), TL_OK);
+    test_db_exec(f->db,
+                 "INSERT INTO trunkline.topic_bus (type, data, key) SELECT 'a', to_jsonb(i), i "
+                 "FROM generate_series(1, 5) i");
+    for (int i = 0; i < 10000 && h.count < 3; i++) {
+        assert_true(tl_worker_process(h.worker) >= 0);
+        usleep(1000);
+    }
+    assert_int_equal(h.count, 3);
+    assert_int_equal(h.inside, TL_E_INVALID);
+    assert_status(f->c, tl_worker_abandon(h.worker), TL_OK);
+    assert_status(f->c, tl_worker_abandon(h.worker), TL_OK); /* once is enough */
+    h.worker = tl_worker_free(h.worker);
+    assert_int_equal(query_number(f->db, "SELECT count(*) FROM trunkline.dead_letters"), 1);
+    assert_status(f->c, tl_claim(f->c, "s", NULL, &batch), TL_OK);
+    assert_int_equal(tl_batch_count(batch), 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(tl_event_position(tl_batch_event(batch, i)), 3 + i);
+        assert_int_equal(tl_batch_attempt(batch, i), 1);
+    }
+    batch = tl_batch_free(batch);
+}
+
+static void without_leases_it_does_nothing(void **state)
+{
+    struct fixture *f = *state;
+    tl_worker *worker = NULL;
+
+    assert_status(f->c, tl_worker_new(f->c, "m", NULL, NULL, &worker), TL_OK);
+    assert_status(f->c, tl_worker_abandon(worker), TL_OK);
+    tl_worker_free(worker);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        test_with_client(hands_back_what_is_in_flight),
+        test_with_client(without_leases_it_does_nothing),
+    };
+
+    return cmocka_run_group_tests_name("worker_abandon", tests, NULL, NULL);
+}
