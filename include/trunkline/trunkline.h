@@ -180,12 +180,18 @@ typedef struct tl_new_event {
     const char *tenant_id; /* NULL: system */
     const char *metadata;  /* JSON object text of at most 64 KiB; NULL: none */
     int64_t expires_at_us; /* 0: never */
+    /* An event that falls due later is kept outside the log until then and moved into it by
+     * `trunkline serve` (without a daemon by maintain()), with its id; see tl_cancel(). */
+    int64_t run_at_us; /* 0: now, or after delay_us; up to 10 years ahead; past: now */
+    uint64_t delay_us; /* 0: none; up to 10 years, by the server's clock; not with run_at_us */
+    uint64_t ttl_us;   /* 0: none; sets expires_at by the server's clock, from when the event
+                          falls due; not with expires_at_us */
 } tl_new_event;
 #define TL_NEW_EVENT(...) (&(tl_new_event){.size = sizeof(tl_new_event), __VA_ARGS__})
 
 /* What a publish gives. Caller's memory, holds no pointers: this struct is fixed for ever. */
 typedef struct tl_receipt {
-    int64_t position;
+    int64_t position; /* 0: it falls due later and is not in the log yet */
     char id[37];
     bool deduplicated; /* true: this id was published before; position is the first one's */
 } tl_receipt;
@@ -259,6 +265,20 @@ TL_API TL_MUSTCHECK tl_status tl_event_outcomes(tl_client *c, const char *topic,
 TL_API TL_MUSTCHECK tl_status tl_publish_wait(tl_client *c, const char *topic,
                                               const tl_new_event *event, uint64_t timeout_us,
                                               tl_receipt *ret, tl_outcomes **ret_outcomes);
+
+/**
+ * Cancel an event that is not due yet; its id is free again.
+ * @param id  as the receipt has it.
+ * @return TL_OK; TL_E_INVALID: it is in the log, its delivery began (or id is no uuid); TL_E_NOTFOUND:
+ *         no such event, or its id has left the topic's dedup window.
+ */
+TL_API TL_MUSTCHECK tl_status tl_cancel(tl_client *c, const char *id);
+/**
+ * Change when an event that is not due yet falls due; an expiry given as ttl_us moves along.
+ * @param run_at_us  a time that has passed means now; 0 is TL_E_INVALID.
+ * @return as tl_cancel().
+ */
+TL_API TL_MUSTCHECK tl_status tl_reschedule(tl_client *c, const char *id, int64_t run_at_us);
 
 /* ------------------------------------------------------------------------------------ read -- */
 

@@ -25,6 +25,11 @@ static const char publish_sql[] =
     "key => $2, tenant_id => $3, data => $4, source => $5, metadata => $6, expires_at => $7, "
     "event_id => $8, topic => $9) p";
 
+static const char later_sql[] =
+    "SELECT p.\"position\", p.id, p.deduplicated FROM @extschema@.publish(type => $1, "
+    "key => $2, tenant_id => $3, data => $4, source => $5, metadata => $6, expires_at => $7, "
+    "event_id => $8, topic => $9, run_at => $10, delay => $11, ttl => $12) p";
+
 /* ---------------------------------------------------------------------------------- checks -- */
 
 static tl_status text_check(struct tl_error *e, const char *field, const char *text)
@@ -104,8 +109,21 @@ static bool is_short(const tl_new_event *event)
            event->expires_at_us == 0;
 }
 
+bool tl__element_is_timed(const struct tl__element *el)
+{
+    return el->event.run_at_us != 0 || el->event.delay_us != 0 || el->event.ttl_us != 0;
+}
+
+/* By publish(), which takes the topic as a parameter: one statement for all. */
+static bool is_by_function(const struct tl__element *el)
+{
+    return el->event.id != NULL || tl__element_is_timed(el);
+}
+
 const char *tl__publish_template(const struct tl__element *el)
 {
+    if (tl__element_is_timed(el))
+        return later_sql;
     if (el->event.id != NULL)
         return publish_sql;
     return is_short(&el->event) ? short_sql : insert_sql;
@@ -137,7 +155,7 @@ tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, c
     tl__param_text(ret, event->key);
     tl__param_text(ret, event->tenant_id);
     tl__param_bytes(ret, json->data, data_end);
-    if (is_short(event))
+    if (is_short(event) && !tl__element_is_timed(el))
         return TL_OK;
     tl__param_text(ret, event->source);
     if (event->metadata != NULL)
@@ -145,10 +163,18 @@ tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, c
     else
         tl__param_null(ret);
     tl__param_time(ret, event->expires_at_us);
-    if (event->id != NULL) {
+    if (!is_by_function(el))
+        return TL_OK;
+    if (event->id != NULL)
         tl__param_uuid(ret, el->uuid);
-        tl__param_text(ret, topic);
-    }
+    else
+        tl__param_null(ret);
+    tl__param_text(ret, topic);
+    if (!tl__element_is_timed(el))
+        return TL_OK;
+    tl__param_time(ret, event->run_at_us);
+    tl__param_interval(ret, event->delay_us);
+    tl__param_interval(ret, event->ttl_us);
     return TL_OK;
 }
 
@@ -214,7 +240,7 @@ tl_status tl_publish(tl_client *c, const char *topic, const tl_new_event *event,
         (status = tl__publish_params(&c->error, &el, topic, &json, &params)) != TL_OK ||
         (status = tl__call_begin(c)) != TL_OK)
         return status;
-    status = tl__call(c, TL__WRITES, el.event.id != NULL ? NULL : topic, tl__publish_template(&el),
+    status = tl__call(c, TL__WRITES, is_by_function(&el) ? NULL : topic, tl__publish_template(&el),
                       &params, &res);
     if (status != TL_OK)
         return tl__publish_explain(c, topic, status);

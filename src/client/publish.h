@@ -17,6 +17,8 @@ tl_status tl__element_load(struct tl_error *e, const tl_new_event *from, struct 
 /* Topic name or its default; checked. */
 tl_status tl__topic_load(struct tl_error *e, const char *topic, const char **ret);
 
+/* Has it a due time, or an expiry that the server computes? */
+bool tl__element_is_timed(const struct tl__element *el);
 /* The statement for one element, with or without an id. */
 const char *tl__publish_template(const struct tl__element *el);
 /* Its parameters. json keeps the binary JSON that they point into. */

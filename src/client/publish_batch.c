@@ -13,9 +13,23 @@
 #define CHUNK_BYTES (4 << 20)
 
 /* The arrays that a chunk sends, in the order of the parameters. */
-enum { TYPES, SOURCES, KEYS, TENANTS, DATA, METADATA, EXPIRES, IDS, ARRAY_COUNT };
+enum {
+    TYPES,
+    SOURCES,
+    KEYS,
+    TENANTS,
+    DATA,
+    METADATA,
+    EXPIRES,
+    IDS,
+    RUN_ATS,
+    DELAYS,
+    TTLS,
+    ARRAY_COUNT
+};
 
-static const uint32_t element_oid[ARRAY_COUNT] = {25, 25, 25, 25, 3802, 3802, 1184, 2950};
+static const uint32_t element_oid[ARRAY_COUNT] = {25,   25,   25,   25,   3802, 3802,
+                                                  1184, 2950, 1184, 1186, 1186};
 
 #define ELEMENTS                                                                                   \
     "unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], "            \
@@ -35,12 +49,22 @@ static const char publish_sql[] =
     "tenant_id => e.tenant_id, data => e.data, metadata => e.metadata, "
     "expires_at => e.expires_at, event_id => e.id, topic => $9) p ORDER BY e.i";
 
+/* With due times: likewise. */
+static const char later_sql[] =
+    "SELECT p.\"position\", p.id, p.deduplicated FROM " ELEMENTS
+    ", $8::uuid[], $9::timestamptz[], $10::interval[], $11::interval[]) WITH ORDINALITY "
+    "AS e (type, source, key, tenant_id, data, metadata, expires_at, id, run_at, delay, ttl, i) "
+    "CROSS JOIN LATERAL @extschema@.publish(type => e.type, source => e.source, key => e.key, "
+    "tenant_id => e.tenant_id, data => e.data, metadata => e.metadata, "
+    "expires_at => e.expires_at, event_id => e.id, topic => $12, run_at => e.run_at, "
+    "delay => e.delay, ttl => e.ttl) p ORDER BY e.i";
+
 struct batch {
     tl_client *c;
     const char *topic;
     struct tl__element *elements;
     size_t count;
-    bool has_ids;
+    bool has_ids, has_times;
     size_t chunk_count;
     size_t *chunk_ends; /* chunk i is [chunk_ends[i - 1], chunk_ends[i]) */
     PGresult **results; /* one for each chunk */
@@ -94,6 +118,7 @@ static tl_status batch_load(struct batch *b, const tl_new_event *events)
         if (status != TL_OK)
             return blame(e, status, i);
         b->has_ids |= b->elements[i].event.id != NULL;
+        b->has_times |= tl__element_is_timed(&b->elements[i]);
     }
     return TL_OK;
 }
@@ -143,6 +168,22 @@ static void add_jsonb(struct tl__buf *out, const char *text, size_t len)
     tl__buf_add(out, text, len);
 }
 
+static void add_time(struct tl__buf *out, int64_t at_us)
+{
+    tl__buf_put_u32(out, at_us != 0 ? 8 : UINT32_MAX);
+    if (at_us != 0)
+        tl__buf_put_u64(out, (uint64_t)tl__time_to_pg(at_us));
+}
+
+static void add_interval(struct tl__buf *out, uint64_t us)
+{
+    tl__buf_put_u32(out, us != 0 ? 16 : UINT32_MAX);
+    if (us != 0) {
+        tl__buf_put_u64(out, us);
+        tl__buf_put_u64(out, 0); /* days, months */
+    }
+}
+
 static void add_field(struct tl__buf *out, const struct tl__element *el, int array)
 {
     const tl_new_event *event = &el->event;
@@ -167,9 +208,16 @@ static void add_field(struct tl__buf *out, const struct tl__element *el, int arr
         add_jsonb(out, event->metadata, event->metadata != NULL ? strlen(event->metadata) : 0);
         break;
     case EXPIRES:
-        tl__buf_put_u32(out, event->expires_at_us != 0 ? 8 : UINT32_MAX);
-        if (event->expires_at_us != 0)
-            tl__buf_put_u64(out, (uint64_t)tl__time_to_pg(event->expires_at_us));
+        add_time(out, event->expires_at_us);
+        break;
+    case RUN_ATS:
+        add_time(out, event->run_at_us);
+        break;
+    case DELAYS:
+        add_interval(out, event->delay_us);
+        break;
+    case TTLS:
+        add_interval(out, event->ttl_us);
         break;
     default:
         if (event->id == NULL)
@@ -192,6 +240,12 @@ static bool is_array_wanted(const struct tl__element *el, int array)
         return el->event.metadata != NULL;
     case EXPIRES:
         return el->event.expires_at_us != 0;
+    case RUN_ATS:
+        return el->event.run_at_us != 0;
+    case DELAYS:
+        return el->event.delay_us != 0;
+    case TTLS:
+        return el->event.ttl_us != 0;
     default:
         return true;
     }
@@ -202,7 +256,7 @@ static bool is_array_wanted(const struct tl__element *el, int array)
 static tl_status chunk_params(struct batch *b, size_t first, size_t end, struct tl__buf *out,
                               struct tl__params *ret)
 {
-    int array_count = b->has_ids ? ARRAY_COUNT : ARRAY_COUNT - 1;
+    int array_count = b->has_times ? ARRAY_COUNT : b->has_ids ? IDS + 1 : IDS;
     size_t starts[ARRAY_COUNT];
     size_t ends[ARRAY_COUNT];
 
@@ -234,20 +288,20 @@ static tl_status chunk_params(struct batch *b, size_t first, size_t end, struct 
         else
             tl__param_bytes(ret, out->data + starts[array], ends[array] - starts[array]);
     }
-    if (b->has_ids)
+    if (b->has_ids || b->has_times)
         tl__param_text(ret, b->topic);
     return TL_OK;
 }
 
 static const char *batch_template(const struct batch *b)
 {
-    return b->has_ids ? publish_sql : insert_sql;
+    return b->has_times ? later_sql : b->has_ids ? publish_sql : insert_sql;
 }
 
 /* The publish() form takes the topic as a parameter: one statement for all. */
 static const char *batch_topic(const struct batch *b)
 {
-    return b->has_ids ? NULL : b->topic;
+    return b->has_ids || b->has_times ? NULL : b->topic;
 }
 
 /* ------------------------------------------------------------------------------------- send -- */

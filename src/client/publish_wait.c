@@ -241,6 +241,7 @@ tl_status tl_publish_wait(tl_client *c, const char *topic, const tl_new_event *e
     TL_CLEANUP(outcomes_freep)
     tl_outcomes *found = NULL;
     struct tl__params none = TL_PARAMS_INIT;
+    struct tl__element el;
     tl_receipt receipt = {0};
     tl_status status;
 
@@ -250,7 +251,13 @@ tl_status tl_publish_wait(tl_client *c, const char *topic, const tl_new_event *e
     if (ret_outcomes != NULL)
         *ret_outcomes = NULL;
     if ((status = tl__topic_load(&c->error, topic, &topic)) != TL_OK ||
-        (status = tl__call_begin(c)) != TL_OK ||
+        (status = tl__element_load(&c->error, event, &el)) != TL_OK)
+        return status;
+    if (el.event.run_at_us != 0 || el.event.delay_us != 0)
+        return tl__error_set(&c->error, TL_E_INVALID, NULL,
+                             "%s: an event that falls due later is not waited for",
+                             el.event.run_at_us != 0 ? "run_at" : "delay");
+    if ((status = tl__call_begin(c)) != TL_OK ||
         (status = tl__call(c, TL__READS, NULL, right_sql, &none, NULL)) != TL_OK ||
         (status = tl_publish(c, topic, event, &receipt)) != TL_OK)
         return status;
