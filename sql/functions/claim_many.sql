@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION @extschema@.claim_many(
-        subscriptions bigint[], capacity integer[], lease interval DEFAULT interval '30 s', owner text DEFAULT NULL)
+        subscriptions bigint[], capacity integer[], lease interval DEFAULT interval '30 s', owner text DEFAULT NULL,
+        shared boolean DEFAULT false)
     RETURNS TABLE (subscription_id bigint, token uuid, attempt integer, "position" bigint, id uuid, type text, source text,
         stream text, version bigint, key text, tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz,
         created_at timestamptz, members bigint)
@@ -18,6 +19,9 @@ DECLARE
     due      record;
     served   bigint := 0;
     fresh    integer;
+    group_of record;
+    grouped  bigint[] := '{}';
+    done     bigint[] := '{}';
 BEGIN
     PERFORM @extschema@.check_lease(lease);
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
@@ -34,7 +38,10 @@ BEGIN
     RETURN NEXT;
     -- only those that may have something: one look at all of them, which locks and writes nothing
     FOR due IN
-        SELECT s, s.resize_at IS NOT NULL AS is_resizing, t.name AS topic, u.room, u.place, c, c.slot, h
+        SELECT s, s.resize_at IS NOT NULL AS is_resizing, t.name AS topic, u.room, u.place, c, c.slot, h,
+               CASE WHEN claim_many.shared AND s.slots = 1 AND s.track = 'none' AND (s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL
+                         AND c.cursor < h THEN array_agg(s.subscription_id) OVER place_of END AS peers,
+               min(u.room) OVER place_of AS least_room
           FROM unnest(claim_many.subscriptions, claim_many.capacity) WITH ORDINALITY u(subscription_id, room, place)
           JOIN @extschema@.subscriptions s ON s.subscription_id = u.subscription_id AND s.active
                AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')
@@ -53,10 +60,27 @@ BEGIN
                        AND (s.ordering = 'none' OR NOT EXISTS (SELECT FROM @extschema@.leases l
                                                                 WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot))
                ELSE s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL OR @extschema@.slot_may_have(s, c, h) END
+        WINDOW place_of AS (PARTITION BY s.topic_id, c.cursor)
          ORDER BY u.place, c.last_triggered_at NULLS FIRST, c.slot
     LOOP
         CONTINUE WHEN due.place = served;
         s := due.s;
+        IF cardinality(due.peers) > 1 THEN
+            CONTINUE WHEN s.subscription_id = ANY (done);
+            IF NOT s.subscription_id = ANY (grouped) THEN
+                -- the first of its place: all of them together, as many as a mask has bits for
+                due.peers := (ARRAY(SELECT unnest(due.peers) EXCEPT SELECT unnest(grouped) ORDER BY 1))[1:60];
+                grouped := grouped || due.peers;
+                group_of := @extschema@.shared_claim(due.topic, due.peers, (due.c).cursor);
+                IF group_of.ids IS NOT NULL THEN
+                    done := done || group_of.ids;
+                    RETURN QUERY EXECUTE group_of.query
+                        USING (due.c).cursor, due.h, least(due.least_room, 10000)::bigint, group_of.operands, group_of.tenants, group_of.filters,
+                            group_of.paths, group_of.ids, coalesce(claim_many.owner, current_setting('application_name')), lease;
+                    CONTINUE WHEN s.subscription_id = ANY (done);
+                END IF;
+            END IF;
+        END IF;
         topic := due.topic;
         -- says that there is more to look at
         subscription_id := s.subscription_id;
@@ -113,5 +137,5 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text) IS
-    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; attempt 0 says that the event has expired: do not handle it, settle it with verdict expired. A row with a subscription and no token says that only a part of what is readable was looked at and nothing of it was handed out: claim again. members: slot of the lease. READ COMMITTED only (TL005).';
+COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text, boolean) IS
+    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; attempt 0 says that the event has expired: do not handle it, settle it with verdict expired. A row with a subscription and no token says that only a part of what is readable was looked at and nothing of it was handed out: claim again. members: slot of the lease. shared: subscriptions of one topic that are at the same place may be claimed by one read: first the events that any of them wants, subscription_id -1 and no token, members = a bit for each that wants it; right behind them one row for each such subscription, with its token, no id, "position" = end of its range, members = its bit. READ COMMITTED only (TL005).';
