@@ -384,6 +384,13 @@ tl_status tl__serve_run(const struct tl__serve_options *options)
         free(d);
         return TL_E_INVALID;
     }
+    if (options->webhook_ca_file && access(options->webhook_ca_file, R_OK) != 0) {
+        tl__log_event(TL_LOG_ERROR, "start_failed", "message",
+                      "the file of certificate authorities cannot be read", "file",
+                      options->webhook_ca_file, NULL);
+        free(d);
+        return TL_E_INVALID;
+    }
     d->journal = tl__journal_new(on_journal, d);
     if (!d->journal || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
         uv_loop_init(&d->own_loop) != 0) {

@@ -9,7 +9,8 @@ each request: {"path", "headers", "body"}. The path says how it answers:
   /redirect       302 to /ok/target
   /big            200 and a megabyte
   /hold/FILE      answers 204 once the file exists
-  /switch/FILE    500 while the file exists, else 204
+  /switch/FILE    while the file exists what it says: a status, or "hold" until it says something else; else 204
+  /redirect/N/P   status N to port P
   /text/N/BYTES   status N with so many bytes of text
   /raw/N          status N with bytes that are no text
 
@@ -57,11 +58,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path[0] == "retry-after":
             self.reply(503, b"", {"Retry-After": path[1]})
         elif path[0] == "redirect":
-            self.reply(302, b"", {"Location": "/ok/target"})
+            if len(path) > 2:
+                self.reply(int(path[1]), b"", {"Location": "http://127.0.0.1:%s/ok/canary" % path[2]})
+            else:
+                self.reply(302, b"", {"Location": "/ok/target"})
         elif path[0] == "big":
             self.reply(200, b"x" * 1000000)
         elif path[0] == "switch":
-            self.reply(500 if os.path.exists("/" + "/".join(path[1:])) else 204)
+            deadline = time.monotonic() + 120
+            while self.word("/" + "/".join(path[1:])) == "hold" and time.monotonic() < deadline:
+                time.sleep(0.02)
+            self.reply(int(self.word("/" + "/".join(path[1:])) or 204))
         elif path[0] == "text":
             self.reply(int(path[1]), b"y" * int(path[2]))
         elif path[0] == "raw":
@@ -73,6 +80,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(204)
         else:
             self.reply(204)
+
+    @staticmethod
+    def word(path):
+        try:
+            with open(path) as file:
+                return file.read().strip()
+        except FileNotFoundError:
+            return ""
 
     def reply(self, status, body=b"", headers=None):
         try:
