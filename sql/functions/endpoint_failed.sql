@@ -17,6 +17,14 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    event := jsonb_build_object('subscription', s.name, 'target', regexp_replace(s.target, '^(https?://)([^/?#]*@)?([^?#]*).*$', '\1\3'),
+        'event_id', event_id, 'event_type', event_type, 'position', at, 'attempt', attempt, 'http_status', http_status);
+    IF is_rejected OR attempt >= s.max_attempts AND s.on_failure <> 'stop' THEN
+        PERFORM @extschema@.operational_event(s, 'trunkline.delivery.exhausted', event_type, event);
+    END IF;
+    IF NOT s.active THEN
+        RETURN; -- what was in flight when it was paused: whoever resumes it starts anew
+    END IF;
     most := coalesce((s.target_options ->> 'breaker_failures')::integer, 10);
     -- NULL: never
     patience := CASE WHEN s.target_options ->> 'disable_after' = 'never' THEN NULL
@@ -43,23 +51,17 @@ BEGIN
         e.prober := NULL;
         e.probe_until := NULL;
     END IF;
-    event := jsonb_build_object('subscription', s.name, 'target', regexp_replace(s.target, '^(https?://)([^/?#]*@)?([^?#]*).*$', '\1\3'),
-        'event_id', event_id, 'event_type', event_type, 'position', at, 'attempt', attempt, 'failures', e.failures,
-        'failing_since', e.failing_since, 'http_status', http_status);
+    event := event || jsonb_build_object('failures', e.failures, 'failing_since', e.failing_since);
     IF attempt >= 4 AND NOT e.is_announced THEN
         e.is_announced := true;
         PERFORM @extschema@.operational_event(s, 'trunkline.endpoint.failing', event_type, event);
     END IF;
-    IF is_rejected OR attempt >= s.max_attempts AND s.on_failure <> 'stop' THEN
-        PERFORM @extschema@.operational_event(s, 'trunkline.delivery.exhausted', event_type, event);
-    END IF;
-    IF s.active AND (http_status = 410 OR now - e.failing_since >= patience) THEN
+    IF http_status = 410 OR now - e.failing_since >= patience THEN
         reason := CASE http_status WHEN 410 THEN 'the endpoint answered 410 Gone'
             ELSE format('the endpoint has failed since %s', to_char(e.failing_since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END;
         UPDATE @extschema@.subscriptions x SET active = false, paused_at = now, pause_reason = reason, updated_at = now
          WHERE x.subscription_id = s.subscription_id;
         PERFORM @extschema@.operational_event(s, 'trunkline.endpoint.disabled', event_type, event || jsonb_build_object('reason', reason));
-        -- whoever resumes it starts anew
         DELETE FROM @extschema@.endpoints x WHERE x.subscription_id = s.subscription_id;
         INSERT INTO @extschema@.endpoints (subscription_id, last_failure_at, last_error, disabled_at)
             VALUES (s.subscription_id, now, e.last_error, now);

@@ -605,6 +605,7 @@ static void step(struct tl__lane *lane)
 {
     if (lane->has_ended)
         return;
+    look_after(lane); /* before the worker starts the next delivery */
     tl_status status = tl_worker_process(lane->worker);
     if (status == TL_NOTHING) {
         end(lane, TL_OK);

@@ -65,10 +65,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path[0] == "big":
             self.reply(200, b"x" * 1000000)
         elif path[0] == "switch":
+            file = ("/" + "/".join(path[1:])).split("?")[0]
             deadline = time.monotonic() + 120
-            while self.word("/" + "/".join(path[1:])) == "hold" and time.monotonic() < deadline:
+            while self.word(file) in ("hold", "") and time.monotonic() < deadline:
                 time.sleep(0.02)
-            self.reply(int(self.word("/" + "/".join(path[1:])) or 204))
+            self.reply(int(self.word(file)))
         elif path[0] == "text":
             self.reply(int(path[1]), b"y" * int(path[2]))
         elif path[0] == "raw":
@@ -87,7 +88,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with open(path) as file:
                 return file.read().strip()
         except FileNotFoundError:
-            return ""
+            return "204"
 
     def reply(self, status, body=b"", headers=None):
         try:
