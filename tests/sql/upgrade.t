@@ -9,7 +9,7 @@ use Test::More;
 
 my $old_db = database(empty => 1);
 my $dir = $ENV{TRUNKLINE_TEST_DIR};
-my $role = "tl_publisher_$$";
+my ($role, $consumer_role) = ("tl_publisher_$$", "tl_consumer_$$");
 
 sub slurp { open my $in, '<', $_[0] or die "$_[0]: $!"; local $/; return scalar <$in> }
 
@@ -49,6 +49,10 @@ print $out "$script\nCOMMIT;\n$functions\n$topics\n", <<"SQL";
 INSERT INTO trunkline.topic_big (type, data) VALUES ('big', to_jsonb(repeat('x', 2000000)));
 CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON trunkline.events FOR EACH STATEMENT EXECUTE FUNCTION trunkline.guard();
 CREATE ROLE $role LOGIN;
+CREATE ROLE $consumer_role LOGIN;
+GRANT USAGE ON SCHEMA trunkline TO $consumer_role;
+GRANT SELECT ON trunkline.topic_bus TO $consumer_role;
+GRANT SELECT, UPDATE ON trunkline.cursors TO $consumer_role;
 GRANT USAGE ON SCHEMA trunkline TO $role;
 GRANT INSERT (id, type, source, key, tenant_id, data, metadata, expires_at), SELECT (id, "position") ON trunkline.topic_bus TO $role;
 GRANT USAGE ON SEQUENCE trunkline.position_bus TO $role;
@@ -95,6 +99,10 @@ is($publisher->do(q(SELECT "position" FROM trunkline.publish('new', '1', source 
 is($publisher->error(q(INSERT INTO trunkline.topic_bus (type, data) VALUES ('new', '1')))->{state}, 'none', 'by INSERT too');
 is($publisher->error(q(SELECT trunkline.publish('new', '1', 'store')))->{state}, '42501', 'and no more than that');
 
-$_->close for $publisher, $old, $new;
-session(db => $old_db)->do("DROP OWNED BY $role; DROP ROLE $role");
+my $consumer = session(db => $old_db, role => $consumer_role);
+is($consumer->do(q(SELECT trunkline.subscribe('app', '**', start_at => 'beginning') > 0; SELECT count(*) FROM trunkline.claim('app', max_events => 5))), "t\n5", 'a role that could consume has what that takes now');
+is($consumer->error(q(SELECT * FROM trunkline.topic_store))->{state}, '42501', 'and no more than that');
+
+$_->close for $publisher, $consumer, $old, $new;
+session(db => $old_db)->do("DROP OWNED BY $role, $consumer_role; DROP ROLE $role, $consumer_role");
 done_testing;
