@@ -14,6 +14,7 @@
 #include "json.h"
 #include "json_scan.h"
 #include "out.h"
+#include "start.h"
 
 enum { BATCH_EVENTS = 1000 };
 static const size_t BATCH_BYTES = 8u << 20, MAX_INPUT_BYTES = 256u << 20;
@@ -23,6 +24,8 @@ struct defaults {
     const char *type, *topic, *key, *tenant_id, *source, *id;
     const char *metadata;
     char *made_metadata; /* of --meta */
+    int64_t run_at_us;
+    uint64_t delay_us, ttl_us;
 };
 
 static void defaults_done(struct defaults *d)
@@ -55,6 +58,24 @@ static int make_metadata(const struct tl__args *args, struct defaults *d)
     tl__buf_add_char(&out, '}');
     d->metadata = d->made_metadata = tl__buf_take(&out, NULL);
     return d->metadata ? 0 : tl__fail(TL_E_NOMEM, NULL, "out of memory");
+}
+
+/* --at, --in, --ttl */
+static int load_times(const struct tl__args *args, struct defaults *d)
+{
+    int rc = tl__parse_at(args, "at", &d->run_at_us);
+
+    if (rc)
+        return rc;
+    if (d->run_at_us && tl__args_has(args, "in"))
+        return tl__fail(TL_E_INVALID, NULL, "--at and --in exclude each other");
+    d->delay_us = tl__args_duration_us(args, "in", 0);
+    d->ttl_us = tl__args_duration_us(args, "ttl", 0);
+    if (tl__args_has(args, "ttl") && d->ttl_us == 0)
+        return tl__fail(TL_E_INVALID, "such as 1h", "--ttl is longer than nothing");
+    if (tl__args_has(args, "wait") && (d->run_at_us || d->delay_us))
+        return tl__fail(TL_E_INVALID, NULL, "--wait does not go with --at or --in");
+    return 0;
 }
 
 static void outcomes_freep(tl_outcomes **outcomes)
@@ -109,14 +130,18 @@ static void print_outcomes(const tl_outcomes *outcomes)
 static void print_receipt(const struct tl__args *args, const tl_receipt *receipt,
                           const tl_outcomes *outcomes)
 {
+    char position[24];
+
+    snprintf(position, sizeof position, "%lld", (long long)receipt->position);
     if (tl__args_has(args, "json")) {
-        printf("{\"position\":%lld,\"id\":\"%s\",\"deduplicated\":%s", (long long)receipt->position,
-               receipt->id, receipt->deduplicated ? "true" : "false");
+        printf("{\"position\":%s,\"id\":\"%s\",\"deduplicated\":%s",
+               receipt->position ? position : "null", receipt->id,
+               receipt->deduplicated ? "true" : "false");
         if (outcomes)
             print_outcomes_json(outcomes);
         puts("}");
     } else {
-        printf("%lld %s%s\n", (long long)receipt->position, receipt->id,
+        printf("%s %s%s\n", receipt->position ? position : "scheduled", receipt->id,
                receipt->deduplicated ? " duplicate" : "");
         print_outcomes(outcomes);
     }
@@ -173,7 +198,8 @@ static int publish_one(const struct tl__args *args, struct tl__db *db, const str
     const tl_new_event *event =
         TL_NEW_EVENT(.type = d->type, .data = data, .data_len = strlen(data), .id = d->id,
                      .key = d->key, .source = d->source, .tenant_id = d->tenant_id,
-                     .metadata = d->metadata);
+                     .metadata = d->metadata, .run_at_us = d->run_at_us, .delay_us = d->delay_us,
+                     .ttl_us = d->ttl_us);
     tl_status status =
         tl__args_has(args, "wait")
             ? tl_publish_wait(db->client, d->topic, event, tl__args_duration_us(args, "wait", 0),
@@ -195,7 +221,8 @@ struct bulk {
     tl_receipt receipts[BATCH_EVENTS];
     size_t count, text_count, bytes;
     uint64_t line, stored, deduplicated, stored_line; /* stored_line: last line that is stored */
-    int64_t first, last;
+    uint64_t scheduled;
+    int64_t first, last; /* position; 0: none yet */
 };
 
 static void bulk_clear(struct bulk *b)
@@ -254,13 +281,17 @@ static int bulk_flush(struct bulk *b)
         return fail_line(b, status, is_known ? b->lines[index] : 0, tl_error_message(error),
                          tl_error_detail(error), tl_error_outcome_unknown(error));
     }
-    if (b->stored == 0)
-        b->first = b->receipts[0].position;
-    b->last = b->receipts[b->count - 1].position;
     b->stored += b->count;
     b->stored_line = b->line;
-    for (size_t i = 0; i < b->count; i++)
+    for (size_t i = 0; i < b->count; i++) {
+        int64_t position = b->receipts[i].position;
         b->deduplicated += b->receipts[i].deduplicated;
+        b->scheduled += position == 0;
+        if (b->first == 0)
+            b->first = position;
+        if (position != 0)
+            b->last = position;
+    }
     bulk_clear(b);
     return 0;
 }
@@ -350,7 +381,10 @@ static int bulk_add_line(struct bulk *b, char *text, size_t len, bool is_data_on
                         .key = d->key,
                         .tenant_id = d->tenant_id,
                         .source = d->source,
-                        .metadata = d->metadata};
+                        .metadata = d->metadata,
+                        .run_at_us = d->run_at_us,
+                        .delay_us = d->delay_us,
+                        .ttl_us = d->ttl_us};
     if (is_data_only) {
         e->data = text;
         e->data_len = len;
@@ -366,17 +400,22 @@ static int bulk_add_line(struct bulk *b, char *text, size_t len, bool is_data_on
 
 static void print_summary(const struct tl__args *args, const struct bulk *b)
 {
+    uint64_t now = b->stored - b->scheduled;
+    const char *duplicates = b->deduplicated ? " (with duplicates)" : "";
+
     if (tl__args_has(args, "json"))
-        printf("{\"published\":%llu,\"deduplicated\":%llu,\"first_position\":%lld,"
-               "\"last_position\":%lld}\n",
-               (unsigned long long)b->stored, (unsigned long long)b->deduplicated,
-               (long long)b->first, (long long)b->last);
-    else if (b->stored == 0)
+        printf("{\"published\":%llu,\"scheduled\":%llu,\"deduplicated\":%llu,"
+               "\"first_position\":%lld,\"last_position\":%lld}\n",
+               (unsigned long long)now, (unsigned long long)b->scheduled,
+               (unsigned long long)b->deduplicated, (long long)b->first, (long long)b->last);
+    else if (now > 0)
+        printf("published %llu events, positions %lld to %lld%s\n", (unsigned long long)now,
+               (long long)b->first, (long long)b->last, duplicates);
+    else if (b->scheduled == 0)
         puts("published 0 events");
-    else
-        printf("published %llu events, positions %lld to %lld%s\n", (unsigned long long)b->stored,
-               (long long)b->first, (long long)b->last,
-               b->deduplicated ? " (with duplicates)" : "");
+    if (b->scheduled > 0 && !tl__args_has(args, "json"))
+        printf("scheduled %llu events%s\n", (unsigned long long)b->scheduled,
+               now > 0 ? "" : duplicates);
 }
 
 static void fclosep(FILE **f)
@@ -464,7 +503,7 @@ static int run(struct tl__args *args)
     };
     int rc = make_metadata(args, &d);
 
-    if (rc)
+    if (rc || (rc = load_times(args, &d)))
         return rc;
     if (type && tl__args_has(args, "type"))
         return tl__fail(TL_E_INVALID, NULL, "TYPE and --type exclude each other");
@@ -493,6 +532,9 @@ static const struct tl__option options[] = {
     {"id", 0, "UUID", "event id; publishing the same id and content again stores nothing new"},
     {"metadata", 0, "JSON", "metadata, a JSON object"},
     {"meta", 'm', "KEY=VALUE", "one member of the metadata; may be repeated"},
+    {"at", 0, "TIME", "the event falls due at this time (UTC), as in 2026-11-20T21:40:00Z"},
+    {"in", 0, "DURATION", "the event falls due so much later"},
+    {"ttl", 0, "DURATION", "the event expires so long after it fell due"},
     {"wait", 'w', "DURATION",
      "wait so long for the subscriptions of mode sync and print what they did; then exit with 7, "
      "or "
@@ -509,13 +551,15 @@ const struct tl__command tl__cmd_publish = {
     .summary = "publish an event, or many",
     .details =
         "DATA is any JSON value; without it, or with '-', it is read from stdin. Prints position "
-        "and id once the event is durable.\n\n"
+        "and id once the event is durable. With --at or --in it is kept outside the log until it "
+        "is due, and \"scheduled\" is printed for its position: see `trunkline scheduled`.\n\n"
         "--ndjson and --file take lines such as {\"type\":\"a.b\",\"data\":{}} with the optional "
         "members id, key, source, tenant_id and metadata; options are the default for lines "
         "without them. They are stored in batches of 1000, each all or nothing; an error names "
         "the line and says what is stored.",
     .examples = "  trunkline publish shop.order.created '{\"order\": 42}' --key 42\n"
                 "  jq -c . order.json | trunkline publish shop.order.created\n"
+                "  trunkline publish reminder.sent '{\"order\": 42}' --in 2h --ttl 1d\n"
                 "  trunkline publish --file events.ndjson\n"
                 "  trunkline publish log.line --ndjson < lines.ndjson",
     .options = options,

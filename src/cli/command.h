@@ -41,7 +41,7 @@ extern const struct tl__option tl__global_options[];
 
 const struct tl__command *tl__command_find(const char *name);
 
-#define TL__MAX_OPERANDS 4
+#define TL__MAX_OPERANDS 5
 #define TL__MAX_VALUES 64
 
 struct tl__args {

@@ -65,3 +65,14 @@ int tl__parse_since(const struct tl__args *args, const char *option, int64_t *re
     *ret_us = tl__wall_us() - (int64_t)ago;
     return 0;
 }
+
+int tl__parse_at(const struct tl__args *args, const char *option, int64_t *ret_us)
+{
+    const char *text = tl__args_text(args, option);
+
+    *ret_us = 0;
+    if (text && (!parse_time(text, ret_us) || *ret_us == 0))
+        return tl__fail(TL_E_INVALID, "times are UTC: 2026-11-20 or 2026-11-20T21:40:00Z",
+                        "--%s is a time, not \"%s\"", option, text);
+    return 0;
+}

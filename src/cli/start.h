@@ -17,5 +17,7 @@ int tl__parse_start(const char *option, const char *text, tl_start *ret_start, i
 /* An option that is a time (UTC) or a duration, which means so long ago; 0 when absent. Returns as
  * tl__parse_start. */
 int tl__parse_since(const struct tl__args *args, const char *option, int64_t *ret_us);
+/* An option that is a time (UTC); 0 when absent. Returns as tl__parse_start. */
+int tl__parse_at(const struct tl__args *args, const char *option, int64_t *ret_us);
 
 #endif

@@ -7,7 +7,7 @@ use lib "$FindBin::Bin/../support";
 use Test::More;
 use TrunklineTest;
 
-my @commands = qw(demo serve publish read tail subscribe unsubscribe subscriptions dead replay webhook topics claim ack
+my @commands = qw(demo serve publish read tail subscribe unsubscribe subscriptions dead replay webhook schedule scheduled topics claim ack
     migrate doctor db completion version);
 
 my ($rc, $out, $err) = tl([]);

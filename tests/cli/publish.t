@@ -79,7 +79,7 @@ is stored(), $before, 'nothing of it is stored';
 # Many.
 my $lines = join '', map { sprintf qq({"type":"bulk.%d","data":{"n":%d},"key":"k%d"}\n), $_ % 3, $_, $_ % 7 } 1 .. 2500;
 my $summary = decode(tl_ok(['publish', '--ndjson', '--json', '--topic', 'store'], stdin => "\n$lines\n"));
-is_deeply $summary, {published => 2500, deduplicated => 0, first_position => 1, last_position => 2500},
+is_deeply $summary, {published => 2500, scheduled => 0, deduplicated => 0, first_position => 1, last_position => 2500},
     'PUB-5 NDJSON from stdin, empty lines are none';
 is query($db, q(SELECT string_agg(data->>'n', ',' ORDER BY position) FROM trunkline.topic_store)),
     join(',', 1 .. 2500), 'PUB-6 in input order';
