@@ -10,6 +10,7 @@ BEGIN
         @extschema@.subscription_status, @extschema@.topic_status TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.subscriptions, @extschema@.cursors, @extschema@.leases, @extschema@.retries TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters, @extschema@.inbox TO %I', grantee);
+    EXECUTE format('GRANT UPDATE ON @extschema@.dead_letters TO %I', grantee); -- one that dies again
     EXECUTE format('GRANT SELECT ON @extschema@.deliveries, @extschema@.replays TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.lock_subscription, @extschema@.has_pending, @extschema@.slot_of,
         @extschema@.dead_list, @extschema@.dead_show, @extschema@.dead_stats, @extschema@.dead_matching TO %I', grantee);
@@ -40,11 +41,8 @@ BEGIN
         INSERT (subscription_id, scheme, secret, public_key), UPDATE (expires_at), DELETE ON @extschema@.webhook_secrets TO %I', grantee);
     EXECUTE format('GRANT SELECT ON @extschema@.endpoints, @extschema@.delivery_attempts, @extschema@.webhook_status,
         @extschema@.webhook_secret_status, @extschema@.webhook_attempts TO %I', grantee);
-    EXECUTE format('GRANT SELECT, INSERT (subscription_id, event) ON @extschema@.resends TO %I', grantee);
-    EXECUTE format('GRANT UPDATE ON @extschema@.dead_letters TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.check_target_options, @extschema@.headers_problem, @extschema@.interval_of,
-        @extschema@.webhook_subscription, @extschema@.webhook_secret_add, @extschema@.webhook_secret_revoke, @extschema@.find_event,
-        @extschema@.webhook_resend, @extschema@.webhook_recover TO %I', grantee);
+        @extschema@.webhook_subscription, @extschema@.webhook_secret_add, @extschema@.webhook_secret_revoke TO %I', grantee);
 END $$;
 COMMENT ON FUNCTION @extschema@.grant_consume(text, text) IS
     'Let a role read a topic, subscribe to it, and claim and settle events. Needs the owner of the schema.';

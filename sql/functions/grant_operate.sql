@@ -7,6 +7,8 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.pause, @extschema@.resume, @extschema@.reset,
         @extschema@.drain, @extschema@.set_slots, @extschema@.replay, @extschema@.cancel_replay,
         @extschema@.redrive, @extschema@.discard, @extschema@.resolve, @extschema@.dead_chosen, @extschema@.settle_dead TO %I', grantee);
+    EXECUTE format('GRANT SELECT, INSERT (subscription_id, event) ON @extschema@.resends TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.webhook_resend, @extschema@.webhook_recover, @extschema@.find_event TO %I', grantee);
 END $$;
 COMMENT ON FUNCTION @extschema@.grant_operate(text, text) IS
-    'Let a role do what grant_consume() allows, and pause, resume, reset, drain, resize and replay subscriptions and redrive, discard and resolve dead letters. Subscriptions of every topic, but replays only of events it may read. Needs the owner of the schema.';
+    'Let a role do what grant_consume() allows, and pause, resume, reset, drain, resize and replay subscriptions redrive, discard and resolve dead letters, and send events to webhooks again. Subscriptions of every topic, but replays only of events it may read. Needs the owner of the schema.';

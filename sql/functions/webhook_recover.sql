@@ -7,7 +7,6 @@ DECLARE
     s     @extschema@.subscriptions := @extschema@.webhook_subscription(name);
     last  timestamptz := coalesce(until, clock_timestamp());
     wrong record;
-    d     record;
     count bigint := 0;
     waiting bigint;
 BEGIN
@@ -19,21 +18,7 @@ BEGIN
     IF FOUND THEN
         PERFORM @extschema@.fail('TL005', wrong.field || ' ' || wrong.problem, jsonb_build_object('field', wrong.field));
     END IF;
-    -- those given up, but for what a resend has delivered since, and oldest first
-    FOR d IN SELECT x.* FROM @extschema@.dead_letters x
-              WHERE x.subscription_id = s.subscription_id AND x.state = 'dead'
-                AND (x.event ->> 'created_at')::timestamptz >= since AND (x.event ->> 'created_at')::timestamptz < last
-              ORDER BY x."position" LIMIT most FOR UPDATE
-    LOOP
-        count := count + 1;
-        CONTINUE WHEN dry_run;
-        INSERT INTO @extschema@.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, last_error_at, errors, event)
-            VALUES (s.subscription_id, d."position", 0, 0, clock_timestamp(), left(d.error_message, 2000), d.dead_at, d.errors, d.event)
-            ON CONFLICT (subscription_id, "position") DO NOTHING;
-        UPDATE @extschema@.dead_letters x
-           SET state = 'redriven', settled_at = clock_timestamp(), settled_by = current_user, note = 'webhook_recover'
-         WHERE x.dead_letter_id = d.dead_letter_id;
-    END LOOP;
+    count := @extschema@.redrive(subscription => name, since => since, until => last, max_events => most, dry_run => dry_run);
     -- those that wait for another attempt are tried now; what waits for another event goes on waiting
     WITH waits AS (
         SELECT r."position" FROM @extschema@.retries r
@@ -46,7 +31,10 @@ BEGIN
          WHERE r.subscription_id = s.subscription_id AND r."position" = waits."position" AND NOT dry_run
     )
     SELECT count(*) INTO waiting FROM waits;
+    IF waiting > 0 AND NOT dry_run THEN
+        PERFORM @extschema@.wake_listeners();
+    END IF;
     RETURN count + waiting;
 END $$;
 COMMENT ON FUNCTION @extschema@.webhook_recover(text, timestamptz, timestamptz, integer, boolean) IS
-    'Try again what failed and was never delivered to a webhook: dead letters of events published in [since, until), which are handed out anew, and events that failed then and wait for another attempt, which are tried now. since: at most 14 days ago. until NULL: now. most: at most 10000 a call, oldest first; call again for the rest. dry_run: only count. Returns how many. TL002 no such subscription, TL005 names the argument.';
+    'Try again what failed and was never delivered to a webhook: dead letters of [since, until), as redrive() does, and events that failed then and wait for another attempt, which are tried now. since: at most 14 days ago. until NULL: now. most: at most 10000 a call, oldest first; call again for the rest. dry_run: only count. Returns how many. TL002 no such subscription, TL005 names the argument.';

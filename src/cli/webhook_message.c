@@ -286,8 +286,9 @@ int tl__webhook_run_listen(const struct tl__args *args)
         sigwait(&signals, &number);
         tl__receiver_stop(receiver);
     } else if (!rc) {
+        char text[128];
         rc = tl__fail(TL_E_CONNECTION, NULL, "cannot listen on 127.0.0.1:%u: %s", port,
-                      strerror(errno));
+                      strerror_r(errno, text, sizeof text));
     }
     while (l.seen) {
         struct seen *s = l.seen;

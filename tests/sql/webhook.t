@@ -275,8 +275,8 @@ subtest 'SUB-11 recover' => sub {
     my @events = map { $s->do("SELECT id FROM trunkline.publish('a.b', '$_')") } 1 .. 4;
     my $bury = sub {
         my ($event, $age) = @_;
-        $s->do(qq(INSERT INTO trunkline.dead_letters (subscription, subscription_id, topic, "position", event, reason, attempts, error_message, errors)
-            SELECT 'v', $id{v}, 'bus', "position", to_jsonb(e) || jsonb_build_object('created_at', clock_timestamp() - interval '$age'), 'max_attempts', 3, 'e', '[{"attempt": 3}]' FROM trunkline.topic_bus e WHERE id = '$event'));
+        $s->do(qq(INSERT INTO trunkline.dead_letters (subscription, subscription_id, topic, "position", event, reason, attempts, error_message, errors, dead_at)
+            SELECT 'v', $id{v}, 'bus', "position", to_jsonb(e), 'max_attempts', 3, 'e', '[{"attempt": 3}]', clock_timestamp() - interval '$age' FROM trunkline.topic_bus e WHERE id = '$event'));
     };
     $bury->($events[0], '5 days');
     $bury->($events[1], '3 days');
@@ -288,7 +288,7 @@ subtest 'SUB-11 recover' => sub {
     is($s->do("SELECT count(*) FROM trunkline.dead_letters WHERE subscription = 'v' AND state = 'dead'"), 3, 'and does nothing');
     is($s->do("SELECT next_attempt_at > clock_timestamp() FROM trunkline.retries WHERE subscription_id = $id{v}"), 't', 'nothing at all');
     is($s->do("SELECT trunkline.webhook_recover('v', $from, clock_timestamp() - interval '2 days')"), 1, 'a range');
-    is($s->do("SELECT string_agg(state, ',' ORDER BY dead_letter_id) FROM trunkline.dead_letters WHERE subscription = 'v'"), 'dead,redriven,dead', 'has what was published in it');
+    is($s->do("SELECT string_agg(state, ',' ORDER BY dead_letter_id) FROM trunkline.dead_letters WHERE subscription = 'v'"), 'dead,redriven,dead', 'has what was given up in it');
     is($s->do("SELECT attempt, event ->> 'id', key IS NULL, next_attempt_at <= clock_timestamp() FROM trunkline.retries WHERE subscription_id = $id{v} AND event IS NOT NULL"), "0|$events[1]|t|t", 'handed out anew, with a copy');
     is($s->do("SELECT trunkline.webhook_recover('v', $from, most => 1)"), 1, 'no more than asked for');
     is($s->do("SELECT trunkline.webhook_recover('v', $from)"), 1, 'what waits for another attempt is left');
@@ -299,9 +299,9 @@ subtest 'SUB-11 recover' => sub {
 };
 
 subtest 'SUB-11 who may see keys' => sub {
-    my %role = map { $_ => "tl_webhook_${_}_$$" } qw(consumer publisher server);
+    my %role = map { $_ => "tl_webhook_${_}_$$" } qw(consumer publisher operator server);
     $s->do("CREATE ROLE $_ LOGIN") for values %role;
-    $s->do("SELECT trunkline.grant_consume('$role{consumer}'), trunkline.grant_publish('$role{publisher}'), trunkline.grant_serve('$role{server}')");
+    $s->do("SELECT trunkline.grant_consume('$role{consumer}'), trunkline.grant_publish('$role{publisher}'), trunkline.grant_operate('$role{operator}'), trunkline.grant_serve('$role{server}')");
     my %as = map { $_ => session(role => $role{$_}) } keys %role;
     my $c = $as{consumer};
     $c->do("SELECT trunkline.subscribe('w', 'a.*', target => '$url', start_at => 'beginning')");
@@ -314,8 +314,12 @@ subtest 'SUB-11 who may see keys' => sub {
         'DELETE FROM trunkline.webhook_secrets RETURNING secret', 'COPY trunkline.webhook_secrets TO STDOUT', "SELECT trunkline.record_attempts('[]')", 'DELETE FROM trunkline.delivery_attempts', "SELECT 1 FROM trunkline.webhook_secrets WHERE secret LIKE 'whsec_A%'";
     is($as{publisher}->error($_)->{state}, '42501', "a publisher may not: $_") for 'SELECT secret_id FROM trunkline.webhook_secrets', "SELECT trunkline.webhook_secret_add('w')", 'SELECT * FROM trunkline.webhook_attempts';
     my ($event) = $c->do("SELECT min(id::text) FROM trunkline.topic_bus WHERE type = 'a.b'");
-    is($c->error("SELECT trunkline.webhook_resend('w', '$event')")->{state}, 'none', 'it may resend');
-    is($c->error("SELECT trunkline.webhook_recover('w', now() - interval '1 h')")->{state}, 'none', 'and recover');
+    my $o = $as{operator};
+    for my $sql ("SELECT trunkline.webhook_resend('w', '$event')", "SELECT trunkline.webhook_recover('w', now() - interval '1 h')") {
+        is($c->error($sql)->{state}, '42501', "a consumer may not: $sql");
+        is($o->error($sql)->{state}, 'none', 'an operator may');
+    }
+    is($o->error('SELECT secret FROM trunkline.webhook_secrets')->{state}, '42501', 'but not read keys');
     my $d = $as{server};
     like($d->do("SELECT secrets FROM trunkline.webhook_list('d') JOIN trunkline.subscriptions USING (subscription_id) WHERE name = 'w'"), qr/^whsec_/, 'grant_serve(): the daemon reads keys');
     is($d->do("SELECT count(*) FROM trunkline.take_resends('d')"), 1, 'takes resends');
