@@ -27,4 +27,4 @@ BEGIN
     RETURN @extschema@.finish_changes(s.subscription_id);
 END $$;
 COMMENT ON FUNCTION @extschema@.set_slots(text, integer) IS
-    'Change the number of shares of the keys that are claimed side by side, 1 to 256. It takes effect once every slot has got as far as the furthest and no lease is out, so that no key is ever in two hands: true: in force now; false: under way (subscription_status.resize_at), claims finish it. TL001 while a replay runs, TL002, TL005.';
+    'Change the number of shares of the keys that are claimed side by side, 1 to 256. It takes effect once every slot has got as far as the furthest and no lease is out, so that no key is ever in two hands: true: in force now; false: under way (subscription_status.resizing), claims finish it. TL001 while a replay runs, TL002, TL005.';

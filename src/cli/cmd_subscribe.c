@@ -77,6 +77,14 @@ static unsigned int choice(const struct tl__args *args, const char *name, const 
     return 0; /* not reached: the parser has checked it */
 }
 
+/* Zero is the default in C; who says --retry-delay 0s means none. */
+static uint64_t duration(const struct tl__args *args, const char *name)
+{
+    uint64_t us = tl__args_duration_us(args, name, 0);
+
+    return us == 0 && tl__args_has(args, name) ? 1 : us;
+}
+
 static int check_range(const struct tl__args *args, const char *name, uint64_t most)
 {
     uint64_t value = tl__args_count(args, name, 1);
@@ -128,15 +136,15 @@ static int run_subscribe(struct tl__args *args)
         .priority = (uint32_t)tl__args_count(args, "priority", 0),
         .ordering = (tl_ordering)(ordering ? ordering - 1 : TL_ORDERING_KEY),
         .max_attempts = (uint32_t)tl__args_count(args, "max-attempts", 0),
-        .retry_delay_us = tl__args_duration_us(args, "retry-delay", 0),
-        .retry_cap_us = tl__args_duration_us(args, "retry-cap", 0),
+        .retry_delay_us = duration(args, "retry-delay"),
+        .retry_cap_us = duration(args, "retry-cap"),
         .backoff = (tl_backoff)choice(args, "backoff", "fixed|exponential|schedule"),
         .on_failure = (tl_on_failure)choice(args, "on-failure", "retry|block_key|stop"),
         .slots = (uint32_t)tl__args_count(args, "slots", 0),
         .mode = choice(args, "mode", "async|sync") == 2 ? TL_MODE_SYNC : TL_MODE_ASYNC,
         .max_in_flight = (uint32_t)tl__args_count(args, "max-in-flight", 0),
         .rate_limit = tl__args_rate(args, "rate-limit"),
-        .timeout_us = tl__args_duration_us(args, "timeout", 0),
+        .timeout_us = duration(args, "timeout"),
         .track_all = choice(args, "track", "none|all") == 2,
     };
     int rc = check_numbers(args);

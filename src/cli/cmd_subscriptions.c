@@ -109,27 +109,24 @@ const struct tl__command tl__cmd_unsubscribe = {
     "SELECT d.reason, count(*) AS dead, max(d.dead_at) AS newest FROM @schema@.dead_letters d "    \
     "WHERE d.state = 'dead' AND d.subscription_id" OF_NAME " GROUP BY d.reason ORDER BY d.reason"
 
-#define ROWS_OF(query) "(SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]') FROM (" query ") q)"
+#define MASKED                                                                                     \
+    "'target', regexp_replace(s.target, '://[^/?#]*@', '://****@'), 'target_options', " OPTIONS    \
+    ", 'state', " STATE
+#define MEMBER(name, query)                                                                        \
+    ", '" name "', (SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]') FROM (" query ") q)"
+
+#define FROM_BOTH                                                                                  \
+    " FROM @schema@.subscriptions s JOIN @schema@.subscription_status v USING (subscription_id) "
+#define LISTS                                                                                      \
+    MEMBER("slot_cursors", SLOTS)                                                                  \
+    MEMBER("leases", LEASES)                                                                       \
+    MEMBER("retries", RETRIES)                                                                     \
+    MEMBER("blocked_keys", BLOCKED) MEMBER("replays", REPLAYS) MEMBER("dead_letters", DEAD)
 
 /* What subscription_status and the table say of it, with the lists as members. */
 static const char show_json_sql[] =
-    "SELECT to_jsonb(s) - 'topic_id' || to_jsonb(v) || jsonb_build_object('target', "
-    "regexp_replace(s.target, '://[^/?#]*@', '://****@'), 'target_options', " OPTIONS
-    ", 'state', " STATE
-    ", 'slot_cursors', " ROWS_OF(SLOTS) ", 'leases', " ROWS_OF(LEASES) ", 'retries', " ROWS_OF(RETRIES) ", 'blocked_keys', " ROWS_OF(
-        BLOCKED) ", 'replays', " ROWS_OF(REPLAYS) ", 'dead_letters', " ROWS_OF(DEAD) ") AS shown "
-                                                                                     "FROM "
-                                                                                     "@schema@."
-                                                                                     "subscriptions"
-                                                                                     " s JOIN "
-                                                                                     "@schema@."
-                                                                                     "subscription_"
-                                                                                     "status v "
-                                                                                     "USING "
-                                                                                     "(subscription"
-                                                                                     "_id) "
-                                                                                     "WHERE s.name "
-                                                                                     "= $1";
+    "SELECT to_jsonb(s) - 'topic_id' || to_jsonb(v) || jsonb_build_object(" MASKED LISTS
+    ")" FROM_BOTH "WHERE s.name = $1";
 
 static const char show_sql[] =
     "SELECT s.name, v.topic, s.pattern, s.tenant_id AS tenant, s.filter, s.filter_path, "
@@ -142,21 +139,22 @@ static const char show_sql[] =
     "v.behind, v.leased, v.retrying, (SELECT count(*) FROM @schema@.retries r WHERE "
     "r.subscription_id = s.subscription_id AND r.next_attempt_at = 'infinity') AS waiting_for_key, "
     "(SELECT count(*) FROM @schema@.dead_letters d WHERE d.subscription_id = s.subscription_id AND "
-    "d.state = 'dead') AS dead, v.last_triggered_at, s.registered_by, s.created_at, s.updated_at "
-    "FROM @schema@.subscriptions s JOIN @schema@.subscription_status v USING (subscription_id) "
-    "WHERE s.name = $1";
+    "d.state = 'dead') AS dead, v.last_triggered_at, s.registered_by, s.created_at, "
+    "s.updated_at" FROM_BOTH "WHERE s.name = $1";
 
-static int show_json(struct tl__db *db, const char *name)
+/* Rows of one JSON object each. */
+static int print_objects(struct tl__db *db, const char *sql, const char *name)
 {
     int rc = 0;
     TL_CLEANUP(tl__pgclearp)
-    PGresult *rows = tl__db_query(db, &rc, show_json_sql, 1, &name);
+    PGresult *rows = tl__db_query(db, &rc, sql, name ? 1 : 0, &name);
 
     if (!rows)
         return rc;
-    if (PQntuples(rows) == 0)
+    if (name && PQntuples(rows) == 0)
         return tl__fail(TL_E_NOTFOUND, NULL, "there is no \"%s\"", name);
-    puts(PQgetvalue(rows, 0, 0));
+    for (int i = 0; i < PQntuples(rows); i++)
+        puts(PQgetvalue(rows, i, 0));
     return 0;
 }
 
@@ -175,7 +173,7 @@ static int show(const struct tl__args *args, struct tl__db *db, const char *name
     };
 
     if (tl__args_has(args, "json"))
-        return show_json(db, name);
+        return print_objects(db, show_json_sql, name);
     int rc = tl__rows_print(args, db, TL__ROWS_ONE, show_sql, 1, &name);
     for (size_t i = 0; !rc && i < sizeof sections / sizeof *sections; i++)
         rc = tl__rows_section(db, sections[i].heading, sections[i].sql, 1, &name);
@@ -185,13 +183,13 @@ static int show(const struct tl__args *args, struct tl__db *db, const char *name
 static int list(const struct tl__args *args, struct tl__db *db)
 {
     if (tl__args_has(args, "json"))
-        return tl__rows_print(args, db, TL__ROWS_TABLE,
-                              "SELECT * FROM @schema@.subscription_status ORDER BY name", 0, NULL);
+        return print_objects(
+            db, "SELECT to_jsonb(v) || jsonb_build_object(" MASKED ")" FROM_BOTH "ORDER BY v.name",
+            NULL);
     return tl__rows_print(args, db, TL__ROWS_TABLE,
-                          "SELECT v.name, v.topic, v.pattern, v.target, " STATE " AS state, "
-                          "v.behind, v.leased, v.retrying, v.dead "
-                          "FROM @schema@.subscription_status v JOIN @schema@.subscriptions s "
-                          "USING (subscription_id) ORDER BY v.name",
+                          "SELECT v.name, v.topic, v.pattern, v.target, " STATE
+                          " AS state, v.behind, v.leased, v.retrying, v.dead" FROM_BOTH
+                          "ORDER BY v.name",
                           0, NULL);
 }
 
@@ -204,7 +202,7 @@ static int report(const struct tl__args *args, struct tl__db *db, const char *na
     if (status < 0)
         return tl__fail_client(status, db->client);
     if (tl__args_has(args, "json"))
-        return show_json(db, name);
+        return print_objects(db, show_json_sql, name);
     printf("%s %s\n", words, name);
     return 0;
 }

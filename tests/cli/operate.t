@@ -48,7 +48,8 @@ my $shown = show();
 is_deeply [@$shown{qw(state mode slots cursor behind leased on_failure topic)}], ['active', 'async', 1, 3, 6, 2, 'block_key', 'bus'], 'as JSON' or diag explain $shown;
 is $shown->{leases}[0]{owner}, 'trunkline claim', 'leases';
 is_deeply [map { "$_->{position} $_->{error_message}" } @{$shown->{retries}}], ['1 no stock'], 'retries';
-unlike tl_ok(['subscriptions', 'show', 'a/b', '--json']), qr/hunter/, 'no secret';
+unlike tl_ok(['subscriptions', @$_, '--json']), qr/hunter/, "no secret: @$_" for ['show', 'a/b'], ['list'];
+is decode(tl_ok(['subscriptions', '--json']))->{target}, 'https://****@example.com/', 'but where it goes';
 
 # SUB-2
 is tl_ok(['subscriptions', 'pause', 'a/b', '--reason', 'new server']), "paused a/b\n", 'SUB-2 pause';

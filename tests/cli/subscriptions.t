@@ -46,7 +46,7 @@ for my $case (
     [backoff => 'exponential'], [backoff => 'fixed', '--backoff', 'fixed'], [backoff => 'schedule', '--retry-schedule', '5s'],
     [backoff => 'exponential', '--backoff', 'exponential', '--target', 'https://example.com/'],
     [retry_schedule => '{00:00:05,00:05:00,00:01:30,02:00:00.25}', '--retry-schedule', '5s,5min,1m30s,2h250ms'],
-    [max_attempts => 3, '--retry-schedule', '5s,9'], [retry_cap => '00:10:00', '--retry-cap', '10m'],
+    ["retry_delay < '1 ms'" => 't', '--retry-delay', '0s'], [max_attempts => 3, '--retry-schedule', '5s,9'], [retry_cap => '00:10:00', '--retry-cap', '10m'],
     [on_failure => 'block_key'], [on_failure => 'retry', '--on-failure', 'retry'], [on_failure => 'stop', '--on-failure', 'stop'],
     [slots => 16, '--slots', 16], [mode => 'sync', '--mode', 'sync'], [mode => 'async', '--mode', 'async'],
     [max_in_flight => 50, '--max-in-flight', 50], [rate_limit => '0.25', '--rate-limit', '0.25'], [timeout => '00:00:02', '--timeout', '2s'],
