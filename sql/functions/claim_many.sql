@@ -20,6 +20,9 @@ DECLARE
     served   bigint := 0;
     fresh    integer;
     group_of record;
+    peers    bigint[];
+    room     integer;
+    replays  boolean := EXISTS (SELECT FROM @extschema@.replays);
     grouped  bigint[] := '{}';
     done     bigint[] := '{}';
 BEGIN
@@ -38,10 +41,7 @@ BEGIN
     RETURN NEXT;
     -- only those that may have something: one look at all of them, which locks and writes nothing
     FOR due IN
-        SELECT s, s.resize_at IS NOT NULL AS is_resizing, t.name AS topic, u.room, u.place, c, c.slot, h,
-               CASE WHEN claim_many.shared AND s.slots = 1 AND s.track = 'none' AND (s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL
-                         AND c.cursor < h THEN array_agg(s.subscription_id) OVER place_of END AS peers,
-               min(u.room) OVER place_of AS least_room
+        SELECT s, s.resize_at IS NOT NULL AS is_resizing, t.name AS topic, u.room, u.place, c, c.slot, h
           FROM unnest(claim_many.subscriptions, claim_many.capacity) WITH ORDINALITY u(subscription_id, room, place)
           JOIN @extschema@.subscriptions s ON s.subscription_id = u.subscription_id AND s.active
                AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')
@@ -49,35 +49,40 @@ BEGIN
           JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id
           JOIN LATERAL (SELECT horizons[array_position(numbers, s.topic_id)] AS h OFFSET 0) now ON h IS NOT NULL
          WHERE u.room > 0
-           AND CASE WHEN (s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL
+           AND CASE WHEN NOT replays AND (s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL
                THEN EXISTS (SELECT FROM @extschema@.leases l
                              WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot AND (NOT l.held OR l.until <= clock_timestamp()))
                     OR (c.cursor < h
                         OR EXISTS (SELECT FROM @extschema@.retries r
-                                    WHERE r.subscription_id = s.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= clock_timestamp())
-                        OR EXISTS (SELECT FROM @extschema@.replays p WHERE p.subscription_id = s.subscription_id AND p.slot = c.slot
-                                      AND (p.rate IS NULL OR @extschema@.tokens(p.tokens, p.refilled_at, p.rate) >= 1)))
+                                    WHERE r.subscription_id = s.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= clock_timestamp()))
                        AND (s.ordering = 'none' OR NOT EXISTS (SELECT FROM @extschema@.leases l
                                                                 WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot))
                ELSE s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL OR @extschema@.slot_may_have(s, c, h) END
-        WINDOW place_of AS (PARTITION BY s.topic_id, c.cursor)
          ORDER BY u.place, c.last_triggered_at NULLS FIRST, c.slot
     LOOP
         CONTINUE WHEN due.place = served;
         s := due.s;
-        IF cardinality(due.peers) > 1 THEN
+        IF claim_many.shared THEN
             CONTINUE WHEN s.subscription_id = ANY (done);
-            IF NOT s.subscription_id = ANY (grouped) THEN
+            IF NOT s.subscription_id = ANY (grouped) AND (due.c).cursor < due.h THEN
                 -- the first of its place: all of them together, as many as a mask has bits for
-                due.peers := (ARRAY(SELECT unnest(due.peers) EXCEPT SELECT unnest(grouped) ORDER BY 1))[1:60];
-                grouped := grouped || due.peers;
-                group_of := @extschema@.shared_claim(due.topic, due.peers, (due.c).cursor);
-                IF group_of.ids IS NOT NULL THEN
-                    done := done || group_of.ids;
-                    RETURN QUERY EXECUTE group_of.query
-                        USING (due.c).cursor, due.h, least(due.least_room, 10000)::bigint, group_of.operands, group_of.tenants, group_of.filters,
-                            group_of.paths, group_of.ids, coalesce(claim_many.owner, current_setting('application_name')), lease;
-                    CONTINUE WHEN s.subscription_id = ANY (done);
+                SELECT array_agg(q.subscription_id), min(q.room) INTO peers, room FROM (
+                    SELECT x.subscription_id, u.room FROM unnest(claim_many.subscriptions, claim_many.capacity) u(subscription_id, room)
+                      JOIN @extschema@.subscriptions x ON x.subscription_id = u.subscription_id AND x.topic_id = s.topic_id
+                      JOIN @extschema@.cursors c ON c.subscription_id = x.subscription_id AND c.slot = 0 AND c.cursor = (due.c).cursor
+                     WHERE u.room > 0 AND x.slots = 1 AND NOT x.subscription_id = ANY (grouped)
+                       AND (x.mode = 'async' OR x.target IS NULL OR x.target NOT LIKE 'sql:%')
+                     LIMIT 60) q;
+                grouped := grouped || peers;
+                IF cardinality(peers) > 1 THEN
+                    group_of := @extschema@.shared_claim(due.topic, peers, (due.c).cursor);
+                    IF group_of.ids IS NOT NULL THEN
+                        done := done || group_of.ids;
+                        RETURN QUERY EXECUTE group_of.query
+                            USING (due.c).cursor, due.h, least(room, 10000)::bigint, group_of.operands, group_of.tenants, group_of.filters,
+                                group_of.paths, group_of.ids, coalesce(claim_many.owner, current_setting('application_name')), lease;
+                        CONTINUE WHEN s.subscription_id = ANY (done);
+                    END IF;
                 END IF;
             END IF;
         END IF;

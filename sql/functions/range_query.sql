@@ -11,7 +11,7 @@ BEGIN
         || format(CASE WHEN positions <= 10000 THEN '@extschema@.%I e WHERE e."position" > $1 AND e."position" <= $2'
             ELSE '(SELECT * FROM @extschema@.%I WHERE "position" > $1 AND "position" <= $2 ORDER BY "position" LIMIT 10000) e WHERE true' END,
             'topic_' || topic)
-        || @extschema@.type_condition(s.pattern, '$3')
+        || CASE WHEN s.pattern IN ('*', '**') THEN '' ELSE @extschema@.type_condition(s.pattern, '$3') END
         || CASE WHEN s.slots = 1 THEN '' ELSE format(' AND %s = %s', @extschema@.slot_expression(s.slots), slot) END
         || CASE WHEN s.tenant_id IS NULL THEN '' ELSE ' AND e.tenant_id = $4' END
         || CASE WHEN s.filter IS NULL THEN '' ELSE ' AND e.data @> $5' END

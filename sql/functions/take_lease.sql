@@ -12,6 +12,8 @@ DECLARE
     replay      @extschema@.replays;
     room        integer := max_events;
     slots       integer;
+    resize_at   bigint;
+    drain_at    bigint;
     is_limited  boolean;
     has_leases  boolean;
     has_retries boolean;
@@ -36,18 +38,18 @@ BEGIN
            EXISTS (SELECT FROM @extschema@.leases l WHERE l.subscription_id = x.subscription_id AND l.slot = cur.slot),
            EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = x.subscription_id),
            EXISTS (SELECT FROM @extschema@.replays p WHERE p.subscription_id = x.subscription_id AND p.slot = cur.slot)
-      INTO slots, s.resize_at, s.drain_at, has_leases, has_retries, has_replays
+      INTO slots, resize_at, drain_at, has_leases, has_retries, has_replays
       FROM @extschema@.subscriptions x WHERE x.subscription_id = s.subscription_id AND x.active;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    IF s.resize_at IS NOT NULL THEN
+    IF resize_at IS NOT NULL THEN
         SELECT count(*) INTO slots FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id;
     END IF;
     IF slots <> s.slots THEN
         RETURN NULL; -- they have changed since the caller looked, and this is another share of the keys
     END IF;
-    h := least(h, s.resize_at, s.drain_at);
+    h := least(h, resize_at, drain_at);
 
     new.token := gen_random_uuid();
     new.subscription_id := s.subscription_id;
@@ -77,11 +79,13 @@ BEGIN
         END IF;
     END IF;
     IF has_leases THEN
-        new := @extschema@.take_leftover(s, topic, new, room, has_retries);
+        new := @extschema@.take_leftover(s, topic, new, room);
         IF new.token IS NULL THEN
             RETURN NULL;
         END IF;
         matched := new.events;
+        -- one that was seen before has been settled meanwhile, and what failed of it waits
+        has_retries := EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id);
     END IF;
 
     IF matched = 0 THEN

@@ -1,6 +1,6 @@
 -- Part of take_lease(), under its lock on the cursor: what a crash or a release left in the slot.
 CREATE OR REPLACE FUNCTION @extschema@.take_leftover(
-        s @extschema@.subscriptions, topic text, new @extschema@.leases, room integer, has_retries boolean)
+        s @extschema@.subscriptions, topic text, new @extschema@.leases, room integer)
     RETURNS @extschema@.leases LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -19,7 +19,7 @@ BEGIN
         END IF;
     END IF;
     new.events := 0;
-    IF has_retries AND @extschema@.order_key(s, NULL) IS NOT NULL THEN
+    IF @extschema@.order_key(s, NULL) IS NOT NULL THEN
         -- all wait for what failed: fence who was lost, free what they had of it, hand nothing out
         FOR old IN SELECT * FROM @extschema@.leases l
              WHERE l.subscription_id = s.subscription_id AND l.slot = new.slot
@@ -82,7 +82,8 @@ BEGIN
             END IF;
             CONTINUE;
         END IF;
-        IF has_retries AND s.ordering = 'key' AND s.on_failure <> 'retry' THEN
+        -- asked with the lease in hand: an ack of a part of it may just have ended
+        IF s.ordering = 'key' AND s.on_failure <> 'retry' THEN
             is_blocked := EXISTS (SELECT FROM @extschema@.retries x WHERE x.subscription_id = s.subscription_id AND x.key IS NOT NULL);
         END IF;
         IF is_blocked THEN
@@ -123,5 +124,5 @@ BEGIN
     END IF;
     RETURN new;
 END $$;
-COMMENT ON FUNCTION @extschema@.take_leftover(@extschema@.subscriptions, text, @extschema@.leases, integer, boolean) IS
+COMMENT ON FUNCTION @extschema@.take_leftover(@extschema@.subscriptions, text, @extschema@.leases, integer) IS
     'Internal: the next lease of a slot out of those that were lost or handed back. Without events: there is none, go on; its token NULL: nothing may be handed out now.';

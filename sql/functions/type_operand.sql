@@ -1,7 +1,9 @@
 CREATE OR REPLACE FUNCTION @extschema@.type_operand(pattern text) RETURNS text LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF pattern NOT LIKE '%*%' THEN
+    IF pattern IN ('*', '**') THEN
+        RETURN NULL;
+    ELSIF pattern NOT LIKE '%*%' THEN
         RETURN pattern;
     ELSIF pattern ~ '^[^*]+\.\*\*$' THEN
         RETURN left(pattern, -2);

@@ -308,6 +308,35 @@ subtest 'none, stop: one that joins the queue while its head is settled is not m
     is(waiting($f), '2:0:', 'it is first now, and due');
 };
 
+subtest 'an ack that ends between the looks of a claim' => sub {
+    for my $ordering (qw(key total)) {
+        my $f = feed("between_$ordering", 'a b a', "ordering => '$ordering', max_in_flight => 100");
+        my ($token) = claim($f, 2);
+        expire($token);
+        # whoever asks for room waits, after its first look
+        $main->do("INSERT INTO trunkline.throttles (subscription_id, tokens) SELECT subscription_id, 1 FROM trunkline.subscriptions WHERE name = '$f' ON CONFLICT DO NOTHING");
+        $main->do("BEGIN; SELECT FROM trunkline.throttles t JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f' FOR UPDATE OF t");
+        $b->start("SELECT \"position\" FROM trunkline.claim('$f')");
+        $b->wait_blocked;
+        ack($token, undef, '1');
+        $main->do('COMMIT');
+        is($b->finish, '', "$ordering: what waits for a failure that came meanwhile is not handed out");
+        is(waiting($f), $ordering eq 'key' ? '1:1:a 3:0:a!' : '1:1:', "$ordering: it waits");
+    }
+    my $f = feed('between_part', 'a b a a', 'max_in_flight => 100');
+    my ($token) = claim($f, 3);
+    expire($token);
+    $main->do("INSERT INTO trunkline.throttles (subscription_id, tokens) SELECT subscription_id, 1 FROM trunkline.subscriptions WHERE name = '$f' ON CONFLICT DO NOTHING");
+    $main->do("BEGIN; SELECT FROM trunkline.throttles t JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f' FOR UPDATE OF t");
+    $b->start("SELECT \"position\" FROM trunkline.claim('$f')");
+    $b->wait_blocked;
+    ack($token, 1, '1');
+    expire($token);
+    $main->do('COMMIT');
+    is($b->finish, '2', 'an ack of a part: the takeover knows what failed in it');
+    is(waiting($f), '1:1:a 3:1:a!', 'and parks what waits for that, its lost attempt counted');
+};
+
 subtest 'defer and expired where nothing waits' => sub {
     my $f = feed('defer_free', 'a a', "on_failure => 'retry'");
     my ($token, $got) = claim($f);
