@@ -94,6 +94,23 @@ subtest 'a refusal' => sub {
     $s->do("SELECT trunkline.unsubscribe('shop/stock')");
 };
 
+subtest 'delayed events' => sub {
+    my $move = sub { $s->do("UPDATE trunkline.scheduled SET due_at = now(); SELECT trunkline.move_due()") };
+    $s->do("SELECT trunkline.publish('order.delayed', '1', run_at => now() + interval '1 h')");
+    is(seen(), '', 'PUB-4 not before they are due');
+    is($move->(), 1, 'moved into the log');
+    is(seen(), 'see:order.delayed', 'then the function is called');
+    $s->do(q{CREATE OR REPLACE FUNCTION public.refuse(e jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no stock'; END $$});
+    subscribe('shop/stock', 'order.refused', 'public.refuse');
+    $s->do("SELECT trunkline.publish('order.refused', '1', run_at => now() + interval '1 h'); SELECT trunkline.publish('order.fine', '1', run_at => now() + interval '1 h')");
+    is($move->(), 1, 'one is refused, which does not hold up others');
+    is(seen(), 'see:order.fine', 'those are handled');
+    like($s->do('SELECT error FROM trunkline.scheduled'), qr/^TL008: subscription "shop\/stock" refused an event of type order\.refused: no stock$/, 'the refusal is kept with the event');
+    $s->do("SELECT trunkline.unsubscribe('shop/stock')");
+    is($move->(), 1, 'and it is moved when nobody refuses it');
+    seen();
+};
+
 subtest 'handlers that publish' => sub {
     $s->do(q{CREATE FUNCTION public.step(e jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
         IF (e -> 'data')::int > 0 THEN PERFORM trunkline.publish('step', to_jsonb((e -> 'data')::int - 1)); END IF;
