@@ -263,6 +263,9 @@ tl_status tl_publish_wait(tl_client *c, const char *topic, const tl_new_event *e
         return status;
     if (ret != NULL)
         *ret = receipt;
+    if (receipt.position == 0)
+        return tl__error_set(&c->error, TL_E_INVALID, NULL,
+                             "the event of this id falls due later: it is not waited for");
     if (timeout_us == 0)
         timeout_us = c->settings.timeout_us;
     status = wait_for_outcomes(c, topic, receipt.position, timeout_us, &found);

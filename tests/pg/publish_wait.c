@@ -206,6 +206,25 @@ static void nobody_to_wait_for(void **state)
                   TL_E_INVALID);
 }
 
+static void not_for_what_falls_due_later(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_status(
+        f->c,
+        tl_publish(f->c, NULL, TL_NEW_EVENT(.type = "a", .id = ID, .delay_us = 3600000000u), NULL),
+        TL_OK);
+    assert_status(f->c,
+                  tl_publish_wait(f->c, NULL,
+                                  TL_NEW_EVENT(.type = "a", .id = ID, .delay_us = 3600000000u),
+                                  1000000, NULL, NULL),
+                  TL_E_INVALID);
+    assert_status(
+        f->c, tl_publish_wait(f->c, NULL, TL_NEW_EVENT(.type = "a", .id = ID), 1000000, NULL, NULL),
+        TL_E_INVALID);
+    assert_contains(message(f->c), "falls due later");
+}
+
 static void the_same_id_again(void **state)
 {
     struct fixture *f = *state;
@@ -381,6 +400,7 @@ int main(void)
         test_with_client(giving_up_is_told),
         test_with_client(a_function_refuses),
         test_with_client(nobody_to_wait_for),
+        test_with_client(not_for_what_falls_due_later),
         test_with_client(the_same_id_again),
         test_with_client(cancel),
         test_with_client(a_lost_connection_is_replaced),
