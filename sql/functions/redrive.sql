@@ -33,13 +33,15 @@ BEGIN
          WHERE d.dead_letter_id = ANY (chosen) AND d.state = 'dead' AND d.subscription_id IS NOT NULL
          ORDER BY d.dead_letter_id FOR UPDATE SKIP LOCKED
     ), moved AS (
-        -- one that is there already is on its way
+        -- one that is there already is on its way; not left to ON CONFLICT, which would wait for an ack()
+        -- that is about to write the letter we have locked
         INSERT INTO @extschema@.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, last_error_at, errors, event)
         SELECT p.subscription_id, p."position",
                @extschema@.slot_of(p.event ->> 'key', p."position", (SELECT count(*) FROM @extschema@.cursors c WHERE c.subscription_id = p.subscription_id)::integer),
                0, clock_timestamp() + coalesce((row_number() OVER (ORDER BY p.dead_letter_id) - 1) / rate, 0) * interval '1 s',
                p.error_message, p.dead_at, p.errors, p.event
           FROM picked p
+         WHERE NOT EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = p.subscription_id AND r."position" = p."position")
             ON CONFLICT (subscription_id, "position") DO NOTHING
     )
     UPDATE @extschema@.dead_letters d

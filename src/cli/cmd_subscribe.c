@@ -2,6 +2,7 @@
  * cmd_subscribe.c: trunkline subscribe.
  */
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "buf.h"
@@ -117,6 +118,20 @@ static int note_unsigned(struct tl__db *db, const char *name)
     return rc;
 }
 
+/* Those of an existing subscription are not changed by subscribing again: say so. */
+static int note_slots(struct tl__db *db, const char *name, uint32_t wanted)
+{
+    int rc = 0;
+    TL_CLEANUP(tl__pgclearp)
+    PGresult *rows = tl__db_query(
+        db, &rc, "SELECT s.slots FROM @schema@.subscriptions s WHERE s.name = $1", 1, &name);
+
+    if (rows && PQntuples(rows) == 1 && strtoul(PQgetvalue(rows, 0, 0), NULL, 10) != wanted)
+        tl__note("%s keeps its %s slots; change them with: trunkline subscriptions set-slots", name,
+                 PQgetvalue(rows, 0, 0));
+    return rc;
+}
+
 static int run_subscribe(struct tl__args *args)
 {
     TL_CLEANUP(tl__db_close)
@@ -165,6 +180,8 @@ static int run_subscribe(struct tl__args *args)
     tl_status status = tl_subscribe(db.client, name, pattern, &options);
     if (status != TL_OK)
         return tl__fail_client(status, db.client);
+    if (tl__args_has(args, "slots") && (rc = note_slots(&db, name, options.slots)))
+        return rc;
     if (tl__args_has(args, "json")) {
         const char *const values[] = {name};
         return tl__rows_print(args, &db, TL__ROWS_ONE,
@@ -195,7 +212,8 @@ static const struct tl__option subscribe_table[] = {
     {"on-failure", 0, "retry|block_key|stop",
      "later events overtake a failed one, those of its key wait, or all stops when it is given up "
      "(block_key; with --ordering none: retry)"},
-    {"slots", 0, "N", "shares of the keys handled side by side, 1 to 256 (1)"},
+    {"slots", 0, "N",
+     "shares of the keys handled side by side, 1 to 256 (1); of a new subscription"},
     {"mode", 0, "async|sync", "sync: a sql: target runs in the publisher's transaction (async)"},
     {"max-in-flight", 0, "N", "events handed out and not settled at a time"},
     {"rate-limit", 0, "RATE", "events handed out a second"},

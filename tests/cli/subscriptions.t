@@ -58,6 +58,13 @@ for my $case (
     is query($db, "SELECT $column FROM trunkline.subscriptions WHERE name = 'o'"), $value, "SUB-1 subscribe @options";
     tl_ok(['unsubscribe', 'o']);
 }
+tl_ok(['subscribe', 'o', 'a', '--slots', 2]);
+($rc, $out, $err) = tl(['subscribe', 'o', 'a', '--slots', 2]);
+is "$rc $err", '0 ', 'the same slots again';
+($rc, $out, $err) = tl(['subscribe', 'o', 'a', '--slots', 3]);
+like $err, qr/keeps its 2 slots.*set-slots/, 'other slots: it says that they stay';
+is query($db, q(SELECT slots FROM trunkline.subscriptions WHERE name = 'o')), 2, 'they do';
+tl_ok(['unsubscribe', 'o']);
 like tl_ok(['subscriptions']), qr/^name +topic .*\nbilling\/all +bus +shop\.\*\* +- +active +4 +0 +0 +0\nbilling\/big +bus/, 'SUB-9 list';
 like tl_ok(['subscriptions', 'show', 'billing/all']), qr/^last_triggered_at +-$/m, 'show';
 for my $start (['end', 4], ['beginning', 0], [3, 3], ['2000-01-01', 0], ['2000-01-01T00:00:00.5Z', 0], ['2100-01-01T10:00:00', 4]) {

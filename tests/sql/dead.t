@@ -135,6 +135,26 @@ subtest 'RET-7: two redrives at once run it once' => sub {
     is($b->do("SELECT trunkline.discard('{$id[1]}')"), 1, 'rolled back: it is there again');
 };
 
+subtest 'RET-7: redrive of an event that is being tried' => sub {
+    my $f = dead('busy', 1, "max_attempts => 2, retry_delay => '0 s'");
+    my ($id) = ids($f);
+    $s->do("SELECT trunkline.reset('$f', 'beginning')");
+    my ($token) = claim($f);
+    $s->do("SELECT trunkline.ack('$token', NULL, '[{\"position\": 1, \"error\": \"first\"}]')");
+    is($s->do("SELECT trunkline.redrive('{$id}')"), 1, 'it waits for an attempt already');
+    is(retries('attempt, event IS NULL', $f), '1|t', 'and goes on with that');
+    # dead again while its letter is redriven: the ack waits for the redrive and has the last word
+    $s->do("UPDATE trunkline.dead_letters SET state = 'dead', settled_at = NULL WHERE dead_letter_id = $id");
+    ($token) = claim($f);
+    $a->do("BEGIN; SELECT trunkline.redrive('{$id}')");
+    $b->start("SELECT trunkline.ack('$token', NULL, '[{\"position\": 1, \"error\": \"second\"}]')");
+    $b->wait_blocked;
+    $a->do('COMMIT');
+    is($b->finish, 1, 'no deadlock');
+    is($s->do("SELECT state, error_message FROM trunkline.dead_letters WHERE dead_letter_id = $id"), 'dead|second', 'dead, with the last error');
+    is(retries('1', $f), '', 'and it waits no more');
+};
+
 subtest 'RET-7: discard and resolve' => sub {
     my $f = dead('settled', 5);
     my @id = ids($f);
