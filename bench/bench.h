@@ -137,12 +137,13 @@ char *library_statement(const struct bench *b);
 
 /* ------------------------------------------------------------------------------ consumer.c -- */
 
-/* A process of its own with a libtrunkline worker, or with a bare LISTEN. */
+/* A process of its own: "worker" of one subscription; "fanout", a worker of all those whose name
+ * begins so, which counts handler calls; "listener", a bare LISTEN. */
 struct consumer;
 struct consumer *consumer_start(const struct bench *b, const char *kind, const char *subscription,
                                 int claim_batch);
 int consumer_pid(const struct consumer *c);
-/* Wait until it has handled position (or, for a listener, a count): when, on clock_ns(). */
+/* Wait until it has handled position (fanout, listener: a count): when, on clock_ns(). */
 uint64_t consumer_wait(struct consumer *c, int64_t upto);
 struct consumed {
     int64_t events;
@@ -164,5 +165,9 @@ void measure_batch(const struct bench *b);
 void measure_drain(const struct bench *b);
 void measure_latency(const struct bench *b);
 void measure_space(const struct bench *b);
+void measure_fanout(const struct bench *b);
+void measure_retries(const struct bench *b);
+/* So many events, by tl_publish_batch. */
+void publish_backlog(const struct bench *b, int count);
 
 #endif

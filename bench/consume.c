@@ -78,7 +78,7 @@ static double drain(const struct bench *b, int64_t after, int64_t last, int even
     return (double)(events - claim_batch) * 1e9 / (double)(seen.last_ns - seen.first_ns);
 }
 
-static void publish_backlog(const struct bench *b, int events)
+void publish_backlog(const struct bench *b, int events)
 {
     tl_new_event batch[PAGE];
     tl_client *c;

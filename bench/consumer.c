@@ -66,6 +66,11 @@ struct consumer *consumer_start(const struct bench *b, const char *kind, const c
     return c;
 }
 
+int consumer_pid(const struct consumer *c)
+{
+    return c->pid;
+}
+
 uint64_t consumer_wait(struct consumer *c, int64_t upto)
 {
     char line[64];
@@ -117,6 +122,18 @@ static void saw(const char *stamp)
     if (stamp != NULL && seen.latencies < MAX_LATENCIES)
         seen.latency_us[seen.latencies++] =
             (double)(seen.last_ns - strtoull(stamp, NULL, 10)) / 1e3;
+}
+
+/* No look at the event: what the worker costs by itself. */
+static tl_verdict on_any(tl_delivery *d, void *userdata)
+{
+    (void)d;
+    (void)userdata;
+    if (seen.events++ == 0)
+        seen.first_ns = clock_ns();
+    if (++seen.handled == seen.wanted)
+        seen.last_ns = clock_ns();
+    return TL_DONE;
 }
 
 static tl_verdict on_event(tl_delivery *d, void *userdata)
@@ -171,7 +188,24 @@ static void log_line(tl_log_level level, const char *message, void *userdata)
         fprintf(stderr, "trunkline-bench worker: %s\n", message);
 }
 
-static void work(const char *conninfo, const char *subscription, uint32_t claim_batch)
+/* Every subscription whose name begins so. */
+static void handle_all(tl_client *c, tl_worker *w, const char *prefix)
+{
+    PGresult *res = PQexecParams(tl_client_pgconn(c),
+                                 "SELECT name FROM trunkline.subscriptions WHERE name ^@ $1", 1,
+                                 NULL, &prefix, NULL, NULL, 0);
+
+    if (PQntuples(res) == 0)
+        die("no subscription", prefix);
+    for (int i = 0; i < PQntuples(res); i++) {
+        if (tl_worker_handle(w, PQgetvalue(res, i, 0), on_any, NULL, NULL) != TL_OK)
+            die("worker", tl_error_message(tl_worker_error(w)));
+    }
+    PQclear(res);
+}
+
+static void work(const char *conninfo, const char *subscription, uint32_t claim_batch,
+                 bool is_fanout)
 {
     tl_client *c;
     tl_worker *w;
@@ -184,7 +218,9 @@ static void work(const char *conninfo, const char *subscription, uint32_t claim_
             &c) != TL_OK ||
         tl_worker_new(c, "bench", NULL, TL_WORKER_OPTIONS(.claim_batch = claim_batch), &w) != TL_OK)
         die("worker", tl_error_message(tl_client_error(c)));
-    if (tl_worker_handle(w, subscription, on_event, NULL, NULL) != TL_OK)
+    if (is_fanout)
+        handle_all(c, w, subscription);
+    else if (tl_worker_handle(w, subscription, on_event, NULL, NULL) != TL_OK)
         die("worker", tl_error_message(tl_worker_error(w)));
     while ((status = tl_worker_process(w)) == TL_OK) {
         tl_worker_stats stats;
@@ -235,8 +271,9 @@ int consumer_main(int argc, char **argv)
     if (argc != 6)
         die("consumer", "is started by trunkline-bench only");
     seen.latency_us = need(malloc(MAX_LATENCIES * sizeof seen.latency_us[0]));
-    if (strcmp(argv[2], "worker") == 0)
-        work(argv[3], argv[4], (uint32_t)strtoul(argv[5], NULL, 10));
+    if (strcmp(argv[2], "listener") != 0)
+        work(argv[3], argv[4], (uint32_t)strtoul(argv[5], NULL, 10),
+             strcmp(argv[2], "fanout") == 0);
     else
         listen_only(argv[3]);
     printf("%" PRId64 " %" PRIu64 " %" PRIu64 " %zu\n", seen.events, seen.first_ns, seen.last_ns,
