@@ -654,10 +654,12 @@ TL_API TL_MUSTCHECK tl_status tl_router_include(tl_router *r, const tl_router *o
 
 typedef struct tl_worker_options {
     size_t size;
-    uint32_t concurrency;      /* deliveries in flight (handlers that return TL_PENDING), 1..1000;
+    uint32_t concurrency; /* deliveries in flight (handlers that return TL_PENDING), 1..1000;
                                    0: 5 */
-    uint32_t claim_batch;      /* events per claim, 1..TL_MAX_CLAIM; 0: 100 */
-    uint64_t lease_us;         /* 0: 30 s; renewed while handlers run */
+    uint32_t claim_batch; /* events per claim, 1..TL_MAX_CLAIM; 0: 100. A subscription holds one
+                                   lease (ordering none: several; slots: up to one each) and claims
+                                   another while at most half as many wait for a handler */
+    uint64_t lease_us;    /* 0: 30 s; renewed while handlers run */
     uint64_t poll_interval_us; /* fallback poll; 0: 1 s */
     uint64_t stop_timeout_us;  /* drain limit of tl_worker_stop; 0: 30 s */
     bool no_listen;            /* never LISTEN: poll only (transaction-pooling proxies) */
@@ -670,6 +672,10 @@ typedef struct tl_worker_options {
  * Every route becomes the durable subscription "<module>/<name>". Subscriptions take turns, higher
  * priority first: between two turns of one that has work, at most 8 handlers start for each point
  * of priority of the others.
+ * What subscribe() and set_slots() change of ordering, on_failure, priority or slots reaches a running
+ * worker within about a second; leases that it holds go on as they began. While an event that failed
+ * blocks its key, later events of the key are not begun but handed back: they wait behind it.
+ * Subscriptions of one topic that are at the same place share one read of the log.
  * @param router  may be NULL when tl_worker_handle() gives the handlers.
  * @return TL_OK; subscribe errors; TL_E_INVALID. On failure tl_client_error(c) has the detail.
  */
@@ -727,6 +733,8 @@ typedef struct tl_worker_stats {
     uint64_t claims, polls, wakes, reconnects;
     bool is_sentinel;  /* this worker listens for the doorbell for everybody */
     bool is_listening; /* notifications arrive; false: polling only */
+    uint64_t expired;  /* not delivered: expires_at had passed; they are dead letters now */
+    uint64_t deferred; /* not begun here: an earlier one of the key failed; they wait behind it */
 } tl_worker_stats;
 TL_API void tl_worker_get_stats(const tl_worker *w, tl_worker_stats *ret);
 

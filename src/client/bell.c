@@ -34,7 +34,7 @@ enum statement_id {
 static const char *const statement_texts[ST_COUNT] = {
     [ST_TICK] = "select subscription_id, token, attempt, " TL__EVENT_LIST
                 ", members from @extschema@.claim_many($1::bigint[], $2::integer[], $3::interval, "
-                "$4::text)",
+                "$4::text, true)",
     [ST_DUE] = "select @extschema@.next_due($1::bigint[])",
     [ST_DISARM] = "select @extschema@.bell_disarm()",
     [ST_RELEASE] = "select @extschema@.sentinel_release()",

@@ -13,7 +13,7 @@
 
 const tl_event *tl_delivery_event(const tl_delivery *d)
 {
-    return &d->event;
+    return d->event;
 }
 
 const char *tl_delivery_subscription(const tl_delivery *d)
@@ -36,7 +36,7 @@ const char *tl_delivery_id(const tl_delivery *d)
     struct tl_delivery *self = (struct tl_delivery *)(uintptr_t)d; /* made when first asked for */
 
     if (d->id[0] == '\0')
-        (void)snprintf(self->id, sizeof self->id, "%s.%lld", d->event.id,
+        (void)snprintf(self->id, sizeof self->id, "%s.%lld", d->event->id,
                        (long long)d->lease->route->subscription_id);
     return d->id;
 }
@@ -107,6 +107,6 @@ void tl_delivery_complete(tl_delivery *d, tl_verdict verdict)
     if (w->completed == NULL && write(w->wake_fd, &one, sizeof one) < 0) {
         /* full: it is readable already */
     }
-    d->next_complete = w->completed;
+    d->next = w->completed;
     w->completed = d;
 }

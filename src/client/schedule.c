@@ -1,13 +1,14 @@
 /*
  * schedule.c: see schedule.h. A delivery waits only for its predecessor of the same key, so chains
- * of indexes say everything; they are built on the first delivery that stays in flight.
+ * of indexes say everything; they are built on the first delivery that stays in flight, or fails
+ * and blocks its key.
  */
 #include "schedule.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { FRESH, BLOCKED, RUNNING, FINISHED };
+enum { FRESH, BLOCKED, RUNNING, FINISHED, DEFERRED };
 
 bool tl__schedule_init(struct tl__schedule *s, uint32_t count, tl_ordering ordering)
 {
@@ -92,7 +93,7 @@ static bool link_keys(struct tl__schedule *s, tl__schedule_key_fn key, const voi
     return true;
 }
 
-bool tl__schedule_defer(struct tl__schedule *s, tl__schedule_key_fn key, const void *context)
+bool tl__schedule_hold(struct tl__schedule *s, tl__schedule_key_fn key, const void *context)
 {
     if (s->ordering != TL_ORDERING_KEY || s->next_of_key != NULL)
         return true;
@@ -114,8 +115,34 @@ void tl__schedule_finish(struct tl__schedule *s, uint32_t i)
         if (next < s->scan)
             s->scan = next;
     }
-    while (s->settled < s->count && s->states[s->settled] == FINISHED)
+    while (s->settled < s->count && s->states[s->settled] >= FINISHED)
         s->settled++;
+}
+
+bool tl__schedule_block(struct tl__schedule *s, uint32_t i, tl__schedule_key_fn key,
+                        const void *context, uint32_t *ret_deferred)
+{
+    uint32_t count = 0;
+
+    *ret_deferred = 0;
+    if (s->ordering != TL_ORDERING_KEY || (s->next_of_key == NULL && !link_keys(s, key, context))) {
+        tl__schedule_finish(s, i);
+        return false;
+    }
+    for (uint32_t n = s->next_of_key[i]; n != TL__SCHEDULE_NONE; n = s->next_of_key[n]) {
+        s->states[n] = DEFERRED; /* they wait for i: none of them runs */
+        count++;
+    }
+    s->next_of_key[i] = TL__SCHEDULE_NONE;
+    s->finished += count;
+    tl__schedule_finish(s, i);
+    *ret_deferred = count;
+    return true;
+}
+
+bool tl__schedule_is_deferred(const struct tl__schedule *s, uint32_t i)
+{
+    return s->states[i] == DEFERRED;
 }
 
 void tl__schedule_undo(struct tl__schedule *s, uint32_t i)

@@ -23,7 +23,7 @@ struct tl__schedule {
     uint32_t settled;      /* every index below it has finished */
     uint32_t started;      /* one more than the highest index that ever started */
     uint32_t running;      /* started and not finished */
-    uint32_t finished;     /* finished, in any order */
+    uint32_t finished;     /* finished or deferred, in any order */
     uint32_t scan;         /* no index below it can start */
     uint8_t *states;       /* count of enum in schedule.c */
     uint32_t *next_of_key; /* key only, made when first needed: next index of the same key */
@@ -41,13 +41,21 @@ uint32_t tl__schedule_peek(struct tl__schedule *s, uint32_t limit);
 
 /*
  * Index i starts. While nothing of the lease is running nobody can be in its way, so a handler that
- * returns at once costs no look at keys: call tl__schedule_defer() only when it stays in flight.
+ * returns at once costs no look at keys: call tl__schedule_hold() only when it stays in flight.
  */
 void tl__schedule_start(struct tl__schedule *s, uint32_t i);
 /* A delivery stays in flight: from now on keys count. False: no memory; the lease then goes one at
  * a time, which is always right. */
-bool tl__schedule_defer(struct tl__schedule *s, tl__schedule_key_fn key, const void *context);
+bool tl__schedule_hold(struct tl__schedule *s, tl__schedule_key_fn key, const void *context);
 void tl__schedule_finish(struct tl__schedule *s, uint32_t i);
+/*
+ * Index i failed, and what lies behind it in its key has to wait until it is tried again: those are
+ * deferred, that is finished without a start; *ret_deferred: how many. False: keys cannot tell them
+ * apart (no order by key, no memory): nothing behind i may start.
+ */
+bool tl__schedule_block(struct tl__schedule *s, uint32_t i, tl__schedule_key_fn key,
+                        const void *context, uint32_t *ret_deferred);
+bool tl__schedule_is_deferred(const struct tl__schedule *s, uint32_t i);
 /* Index i started but did not run: it may start again later. */
 void tl__schedule_undo(struct tl__schedule *s, uint32_t i);
 

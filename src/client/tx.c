@@ -89,7 +89,7 @@ static tl_status commit(struct tl_tx *tx, struct tl_delivery *d)
     struct tl__buf failures = TL_BUF_INIT;
     char token[TL_UUID_TEXT_SIZE];
     char sql[256];
-    long long position = (long long)d->event.position;
+    long long position = (long long)d->event->position;
     tl_status status = TL_OK;
 
     tl__lease_failures(d->lease, d->index, &failures);

@@ -26,87 +26,6 @@
 
 /* -------------------------------------------------------------------------- routes -- */
 
-static struct tl__route *route_free(struct tl__route *r)
-{
-    if (r != NULL) {
-        while (r->leases != NULL)
-            tl__lease_free(r->leases);
-        free(r->name);
-        free(r->topic);
-        free(r);
-    }
-    return NULL;
-}
-
-static struct tl__route *find_route(const struct tl_worker *w, const char *name)
-{
-    struct tl__route *r = w->routes;
-
-    while (r != NULL && (r->is_forgotten || strcmp(r->name, name) != 0))
-        r = r->next;
-    return r;
-}
-
-/* Higher priority first, then by name: the order of claims and of turns. */
-static void insert_route(struct tl_worker *w, struct tl__route *r)
-{
-    struct tl__route **at = &w->routes;
-
-    while (*at != NULL && ((*at)->priority > r->priority ||
-                           ((*at)->priority == r->priority && strcmp((*at)->name, r->name) < 0)))
-        at = &(*at)->next;
-    r->next = *at;
-    *at = r;
-}
-
-static tl_ordering ordering_from(const char *text)
-{
-    if (strcmp(text, "none") == 0)
-        return TL_ORDERING_NONE;
-    return strcmp(text, "total") == 0 ? TL_ORDERING_TOTAL : TL_ORDERING_KEY;
-}
-
-/* Look an existing subscription up, on the caller's client. */
-static tl_status route_load(struct tl_worker *w, const char *name, struct tl__route **ret)
-{
-    TL_CLEANUP(tl__pqclearp)
-    PGresult *res = NULL;
-    struct tl__params p = TL_PARAMS_INIT;
-    struct tl_client *c = w->client;
-    struct tl__route *r;
-    tl_status status = tl__call_begin(c);
-
-    tl__param_text(&p, name);
-    if (status == TL_OK)
-        status = tl__call(c, TL__READS, NULL,
-                          "select s.subscription_id, t.name, s.ordering, s.priority"
-                          " from @extschema@.subscriptions s"
-                          " join @extschema@.topics t on t.topic_id = s.topic_id"
-                          " where s.name = $1::text",
-                          &p, &res);
-    if (status != TL_OK)
-        return status;
-    if (PQntuples(res) != 1)
-        return tl__error_set(&c->error, TL_E_NOTFOUND, NULL, "subscription \"%s\" does not exist",
-                             name);
-    r = calloc(1, sizeof *r);
-    if (r == NULL)
-        return tl__error_nomem(&c->error);
-    r->worker = w;
-    r->subscription_id = tl__cell_i64(res, 0, 0);
-    r->name = strdup(name);
-    r->topic = strdup(tl__cell_text(res, 0, 1));
-    r->ordering = ordering_from(tl__cell_text(res, 0, 2));
-    r->priority = (uint32_t)tl__cell_i64(res, 0, 3);
-    r->may_have_more = true;
-    if (r->name == NULL || r->topic == NULL) {
-        route_free(r);
-        return tl__error_nomem(&c->error);
-    }
-    *ret = r;
-    return TL_OK;
-}
-
 static tl_status add_entry(struct tl_worker *w, const char *module,
                            const struct tl__router_entry *e)
 {
@@ -120,13 +39,12 @@ static tl_status add_entry(struct tl_worker *w, const char *module,
         return tl__error_nomem(&w->client->error);
     status = tl_subscribe(w->client, name.data, e->pattern, &e->subscribe);
     if (status == TL_OK)
-        status = route_load(w, name.data, &r);
+        status = tl__route_add(w, name.data, &r);
     if (status != TL_OK)
         return status;
     r->fn = e->fn;
     r->userdata = e->userdata;
     r->is_transactional = e->is_transactional;
-    insert_route(w, r);
     return TL_OK;
 }
 
@@ -145,19 +63,18 @@ tl_status tl_worker_handle(tl_worker *w, const char *subscription, tl_handler_fn
                              MAX_CONCURRENCY);
     if (w->is_draining || w->is_done)
         return tl__error_set(&w->error, TL_E_CLOSED, NULL, "worker is stopping");
-    r = find_route(w, subscription);
+    r = tl__route_find(w, subscription);
     /* What is in flight belongs to the transaction, or not, that it began in. */
     if (r != NULL && r->is_transactional != opts.transactional && r->leases != NULL) {
         r->is_forgotten = true;
         r = NULL;
     }
     if (r == NULL) {
-        status = route_load(w, subscription, &r);
+        status = tl__route_add(w, subscription, &r);
         if (status != TL_OK) {
             w->error = w->client->error;
             return status;
         }
-        insert_route(w, r);
     }
     r->fn = fn;
     r->userdata = userdata;
@@ -168,36 +85,12 @@ tl_status tl_worker_handle(tl_worker *w, const char *subscription, tl_handler_fn
 
 tl_status tl_worker_forget(tl_worker *w, const char *subscription)
 {
-    struct tl__route *r = subscription != NULL ? find_route(w, subscription) : NULL;
+    struct tl__route *r = subscription != NULL ? tl__route_find(w, subscription) : NULL;
 
     if (r == NULL)
         return tl__error_set(&w->error, TL_E_NOTFOUND, NULL, "subscription is not served");
     r->is_forgotten = true;
     return TL_OK;
-}
-
-/* Not while a claim is on its way: it may bring something for them. */
-static bool can_be_freed(const struct tl__route *r)
-{
-    return r->is_forgotten && r->leases == NULL && !tl__bell_policy(r->worker->bell)->is_busy;
-}
-
-static void free_forgotten(struct tl_worker *w)
-{
-    struct tl__route **at = &w->routes;
-
-    while (*at != NULL) {
-        struct tl__route *r = *at;
-
-        if (can_be_freed(r)) {
-            if (w->at == r)
-                w->at = r->next;
-            *at = r->next;
-            route_free(r);
-        } else {
-            at = &r->next;
-        }
-    }
 }
 
 /* --------------------------------------------------------------------------- making -- */
@@ -267,6 +160,7 @@ tl_status tl_worker_new(tl_client *c, const char *module, const tl_router *route
         return tl__error_nomem(&c->error);
     w->client = c;
     w->wake_fd = -1;
+    w->hold_until_us = UINT64_MAX;
     tl__error_clear(&w->error);
     tl__tx_init(&w->tx, c);
     status = make(w, module, router, opts);
@@ -285,17 +179,26 @@ tl_worker *tl_worker_free(tl_worker *w)
     while (w->routes != NULL) {
         struct tl__route *next = w->routes->next;
 
-        route_free(w->routes);
+        tl__route_free(w->routes);
         w->routes = next;
+    }
+    while (w->made != NULL) {
+        struct tl_delivery *d = w->made;
+
+        w->made = d->next_made;
+        free(d->error);
+        free(d);
     }
     tl__bell_free(w->bell);
     tl__tx_done(&w->tx);
     tl__statement_done(&w->ack);
     tl__statement_done(&w->release);
     tl__statement_done(&w->extend);
+    tl__statement_done(&w->settings);
     tl__buf_done(&w->ids);
     tl__buf_done(&w->capacities);
     tl__buf_done(&w->due_ids);
+    tl__buf_done(&w->known);
     if (w->wake_fd >= 0)
         close(w->wake_fd);
     free(w);
@@ -372,7 +275,7 @@ static tl_status process(struct tl_worker *w)
     tl__worker_dispatch(w, now_us);
     now_us = tl__clock_us();
     tl__bell_write(w->bell, now_us);
-    free_forgotten(w);
+    tl__routes_free_forgotten(w);
     drain(w, now_us);
     return w->is_done ? w->end_status : TL_OK;
 }
@@ -414,7 +317,7 @@ uint64_t tl_worker_deadline_us(const tl_worker *w)
     if (w->is_draining && w->drain_until_us < at)
         at = w->drain_until_us;
     for (const struct tl__route *r = w->routes; r != NULL; r = r->next) {
-        if (can_be_freed(r))
+        if (tl__route_can_be_freed(r))
             return 0;
     }
     return leases_at < at ? leases_at : at;

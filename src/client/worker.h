@@ -3,7 +3,9 @@
  * and waiter.c.
  *
  *   worker.c           the public calls: make, process, stop, drain
- *   worker_lease.c     claims become leases; acks, extensions, releases and their answers
+ *   worker_route.c     the subscriptions served and their settings, which may change
+ *   worker_claim.c     what to claim; claimed rows become leases
+ *   worker_lease.c     acks, extensions, releases and their answers
  *   worker_dispatch.c  which delivery starts next; running handlers; fairness
  *   delivery.c         what a handler sees and says
  *   tx.c               the transaction of a transactional handler
@@ -17,24 +19,49 @@
 
 struct tl__lease;
 
+/* Columns of a claimed row. */
+enum {
+    TL__COL_SUBSCRIPTION,
+    TL__COL_TOKEN,
+    TL__COL_ATTEMPT, /* 0: expired, not to be delivered */
+    TL__COL_POSITION,
+    TL__COL_ID,
+    TL__COL_KEY = TL__COL_POSITION + 6,
+    TL__COL_MEMBERS = TL__COL_POSITION + TL__EVENT_COLUMNS,
+};
+
+/* While its handler has it, and longer if it failed: until its lease is settled. Then it serves
+ * another event. */
 struct tl_delivery {
     struct tl__lease *lease;
+    struct tl_delivery *next; /* of those completed, failed or idle */
+    struct tl_delivery *next_made;
+    const struct tl_event *event;
     uint32_t index; /* within the lease */
     uint32_t attempt;
     tl_verdict verdict;
+    bool is_expired;
     bool is_pending;  /* the handler returned TL_PENDING */
     bool is_complete; /* tl_delivery_complete was called */
-    struct tl_delivery *next_complete;
-    char *error; /* owned */
+    char *error;      /* owned */
     uint64_t retry_after_us, retry_wish_us, retry_floor_us;
-    struct tl_event event;
     char id[TL_UUID_TEXT_SIZE + 24]; /* "" until asked for */
 };
 
-/* The result of one claim, which the leases in it share. */
+/* The result of one claim, which the leases in it share, and its events, each read when it is first
+ * needed: a zero type says that it was not. */
 struct tl__claimed {
     PGresult *res;
     uint32_t refs;
+    struct tl_event events[];
+};
+
+/* Subscriptions that got their last leases from one read of the log. They claim together again, so
+ * that it stays one read; see worker_claim.c. */
+struct tl__cohort {
+    uint32_t members;  /* routes */
+    uint32_t ready;    /* of them, by the last count */
+    uint64_t since_us; /* when the first became ready; 0: none is */
 };
 
 enum tl__lease_op { TL__LEASE_IDLE, TL__LEASE_ACKING, TL__LEASE_RELEASING };
@@ -43,16 +70,19 @@ struct tl__lease {
     struct tl__lease *next; /* of the route, oldest first */
     struct tl__route *route;
     struct tl__claimed *claimed;
-    int first_row;
+    const uint32_t *rows; /* of the result, by index; NULL: from first_row on */
+    uint32_t first_row;
+    uint32_t slot;
     uint8_t token[16];
     struct tl__schedule schedule;
-    enum tl__lease_op op; /* sent and not answered */
-    uint32_t acking;      /* the ack on its way settles the indexes below it */
-    uint32_t acked;       /* indexes below it are settled */
-    uint32_t failures;    /* finished and not TL_DONE */
-    bool is_ending;       /* the ack on its way ends it */
-    bool is_lost;         /* another owner has it */
-    bool is_broken;       /* cannot go on here: settle what is finished, release the rest */
+    struct tl_delivery *failed; /* finished and not TL_DONE, those deferred not among them */
+    enum tl__lease_op op;       /* sent and not answered */
+    uint32_t acking;            /* the ack on its way settles the indexes below it */
+    uint32_t acked;             /* indexes below it are settled */
+    uint32_t failures;          /* finished and not TL_DONE, deferred ones too */
+    bool is_ending;             /* the ack on its way ends it */
+    bool is_lost;               /* another owner has it */
+    bool is_broken;             /* cannot go on here: settle what is finished, release the rest */
     bool is_extending;
     bool is_repeat; /* an ack may have been executed without our knowing */
     bool is_bare;   /* repeat without failures: they are recorded */
@@ -60,7 +90,6 @@ struct tl__lease {
     uint64_t settled_at_us;
     uint64_t retry_at_us; /* of a failed ack */
     uint64_t pause_us;
-    struct tl_delivery deliveries[];
 };
 
 /* One subscription that is served. */
@@ -70,18 +99,23 @@ struct tl__route {
     char *name;
     char *topic;
     int64_t subscription_id;
-    tl_ordering ordering;
+    tl_ordering ordering; /* these four as last read: see tl__routes_refresh() */
+    tl_on_failure on_failure;
     uint32_t priority;
+    uint32_t slots;
     uint32_t concurrency; /* 0: the worker's */
     bool is_transactional;
     bool is_forgotten;
     bool may_have_more; /* there may be events that nobody announced */
+    bool is_ready;      /* to be claimed for in this write */
+    bool is_asked;      /* a claim for it is on its way */
     tl_handler_fn fn;
     void *userdata;
     struct tl__lease *leases;
-    uint32_t running;   /* deliveries in flight */
-    uint32_t unstarted; /* deliveries in memory */
-    uint32_t turn;      /* handlers it may still start in this round */
+    struct tl__cohort *cohort; /* NULL: alone */
+    uint32_t running;          /* deliveries in flight */
+    uint32_t unstarted;        /* deliveries in memory */
+    uint32_t turn;             /* handlers it may still start in this round */
 };
 
 /* tx.c. One at a time, on a connection of its own that lives as long as the worker. */
@@ -108,6 +142,8 @@ struct tl_worker {
     struct tl__route *routes;
     struct tl__route *at; /* whose turn it is */
     struct tl_delivery *completed;
+    struct tl_delivery *idle; /* to be used again */
+    struct tl_delivery *made; /* all there are */
     struct tl_tx tx;
     struct tl_worker_stats stats;
     uint32_t in_flight;
@@ -118,15 +154,50 @@ struct tl_worker {
     bool is_done;
     tl_status end_status;
     uint64_t drain_until_us;
+    uint64_t hold_until_us;   /* cohorts wait for their members until then; UINT64_MAX: none */
+    uint64_t refreshed_at_us; /* when the settings of the routes were asked for */
 
-    struct tl__statement ack, release, extend;
-    struct tl__buf ids, capacities, due_ids;
+    struct tl__statement ack, release, extend, settings;
+    struct tl__buf ids, capacities, due_ids, known;
 };
+
+/* worker_route.c */
+struct tl__route *tl__route_free(struct tl__route *r);
+/* By name, not forgotten; NULL: none. */
+struct tl__route *tl__route_find(const struct tl_worker *w, const char *name);
+/* By number; a forgotten one only if there is no other. */
+struct tl__route *tl__route_find_id(const struct tl_worker *w, int64_t subscription_id);
+/* Look an existing subscription up, on the caller's client, and add it. */
+tl_status tl__route_add(struct tl_worker *w, const char *name, struct tl__route **ret);
+bool tl__route_can_be_freed(const struct tl__route *r);
+void tl__routes_free_forgotten(struct tl_worker *w);
+extern const char tl__routes_refresh_sql[];
+/* Once a second: ask for the settings that changed. Costs a look at one row for each route. */
+void tl__routes_refresh(struct tl_worker *w, uint64_t now_us);
+/* Has everything that lies behind a failed delivery (of its key) to wait for it? */
+bool tl__route_waits_for(const struct tl__route *r, tl_verdict verdict);
+
+/* worker_claim.c */
+void tl__claim_params(struct tl_worker *w, struct tl__params *p);
+void tl__due_params(struct tl_worker *w, struct tl__params *p);
+void tl__claim_done(struct tl_worker *w, PGresult *res);
+/* Which routes may claim now; sets hold_until_us. */
+void tl__claim_prepare(struct tl_worker *w, uint64_t now_us);
+void tl__cohort_leave(struct tl__route *r);
+void tl__claimed_unref(struct tl__claimed *c);
+const struct tl_event *tl__lease_event(const struct tl__lease *l, uint32_t index);
+int64_t tl__lease_position(const struct tl__lease *l, uint32_t index);
+/* For tl__schedule_hold() and _block(); context is the lease. */
+const char *tl__lease_key(const void *lease, uint32_t index);
+static inline int tl__lease_row(const struct tl__lease *l, uint32_t index)
+{
+    return (int)(l->rows != NULL ? l->rows[index] : l->first_row + index);
+}
 
 /* worker_lease.c */
 extern const struct tl__bell_owner tl__worker_bell_owner;
 tl_status tl__worker_statements_init(struct tl_worker *w);
-/* When a lease next needs attention, UINT64_MAX for never. */
+/* When a lease or a cohort next needs attention, UINT64_MAX for never. */
 uint64_t tl__worker_leases_deadline_us(const struct tl_worker *w);
 bool tl__worker_has_leases(const struct tl_worker *w);
 void tl__lease_free(struct tl__lease *l);
@@ -134,11 +205,12 @@ void tl__lease_free(struct tl__lease *l);
 bool tl__lease_is_draining(const struct tl__lease *l);
 /* The failures among the indexes [acked, upto) as JSON, "" for none. */
 void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf *out);
-int64_t tl__lease_position(const struct tl__lease *l, uint32_t index);
 
 /* worker_dispatch.c */
 void tl__worker_dispatch(struct tl_worker *w, uint64_t now_us);
 void tl__worker_finish_completed(struct tl_worker *w);
+/* Keep a delivery that nobody needs any more for another event. */
+void tl__delivery_recycle(struct tl_worker *w, struct tl_delivery *d);
 
 /* tx.c */
 void tl__tx_init(struct tl_tx *tx, struct tl_client *client);

@@ -13,15 +13,43 @@
 #define TURN_PER_PRIORITY 8
 #define SLICE_US 5000 /* then look at the connection again */
 
-#define COL_ATTEMPT 2
-#define COL_EVENT 3
+/* --------------------------------------------------------------------------- deliveries -- */
 
-static const char *key_of(const void *context, uint32_t index)
+static struct tl_delivery *delivery_new(struct tl__lease *l, uint32_t index)
 {
-    const struct tl__lease *l = context;
-    enum { COL_KEY = COL_EVENT + 6 };
+    struct tl_worker *w = l->route->worker;
+    struct tl_delivery *d = w->idle;
+    int row = tl__lease_row(l, index);
 
-    return tl__cell_text(l->claimed->res, l->first_row + (int)index, COL_KEY);
+    if (d != NULL) {
+        w->idle = d->next;
+    } else {
+        d = malloc(sizeof *d);
+        if (d == NULL)
+            return NULL;
+        d->next_made = w->made;
+        w->made = d;
+    }
+    d->lease = l;
+    d->next = NULL;
+    d->event = tl__lease_event(l, index);
+    d->index = index;
+    d->attempt = (uint32_t)tl__cell_i64(l->claimed->res, row, TL__COL_ATTEMPT);
+    d->verdict = TL_PENDING;
+    d->is_expired = d->attempt == 0;
+    d->is_pending = d->is_complete = false;
+    d->error = NULL;
+    d->retry_after_us = d->retry_wish_us = d->retry_floor_us = 0;
+    d->id[0] = '\0';
+    return d;
+}
+
+void tl__delivery_recycle(struct tl_worker *w, struct tl_delivery *d)
+{
+    free(d->error);
+    d->error = NULL;
+    d->next = w->idle;
+    w->idle = d;
 }
 
 /* ------------------------------------------------------------------------ finishing -- */
@@ -45,41 +73,69 @@ static void count(struct tl_worker *w, tl_verdict verdict)
     }
 }
 
-static void finish(struct tl_worker *w, struct tl_delivery *d, tl_verdict verdict)
+/* Nothing more of it starts here; what is unstarted is handed back. */
+static void give_up(struct tl__lease *l)
 {
-    d->verdict = verdict;
-    if (verdict != TL_DONE)
-        d->lease->failures++;
-    tl__schedule_finish(&d->lease->schedule, d->index);
-    count(w, verdict);
+    if (l->route->ordering != TL_ORDERING_NONE) {
+        l->is_broken = true;
+        return;
+    }
+    for (struct tl__lease *other = l->route->leases; other != NULL; other = other->next)
+        other->is_broken = true; /* one that stops the subscription holds up all of it */
+}
+
+/* The lease is done with the index: settle it so. */
+static void finish(struct tl_worker *w, struct tl_delivery *d)
+{
+    struct tl__lease *l = d->lease;
+
+    if (!d->is_expired && !l->is_lost && tl__route_waits_for(l->route, d->verdict)) {
+        uint32_t deferred;
+
+        if (!tl__schedule_block(&l->schedule, d->index, tl__lease_key, l, &deferred))
+            give_up(l);
+        l->failures += deferred;
+        l->route->unstarted -= deferred;
+        w->stats.deferred += deferred;
+    } else {
+        tl__schedule_finish(&l->schedule, d->index);
+    }
+    if (d->verdict == TL_DONE) {
+        tl__delivery_recycle(w, d);
+        return;
+    }
+    l->failures++;
+    d->next = l->failed;
+    l->failed = d;
 }
 
 /* It did not happen: the event is claimed again, here or elsewhere. */
-static void give_back(struct tl_delivery *d)
+static void give_back(struct tl_worker *w, struct tl_delivery *d)
 {
-    tl__schedule_undo(&d->lease->schedule, d->index);
-    d->lease->route->unstarted++;
-    d->lease->is_broken = d->lease->is_repeat = true;
+    struct tl__lease *l = d->lease;
+
+    tl__schedule_undo(&l->schedule, d->index);
+    l->route->unstarted++;
+    l->is_broken = l->is_repeat = true;
+    tl__delivery_recycle(w, d);
 }
 
 static void end(struct tl_worker *w, struct tl_delivery *d, tl_verdict verdict)
 {
     struct tl__lease *l = d->lease;
-    tl_status status;
+    uint32_t index = d->index;
+    tl_status status = TL_OK;
 
     if (verdict > TL_FAIL) {
         verdict = TL_RETRY;
         tl_delivery_set_error(d, "handler returned no verdict");
     }
-    if (!l->route->is_transactional) {
-        finish(w, d, verdict);
-        return;
-    }
-    status = tl__tx_end(&w->tx, d, &verdict);
+    if (l->route->is_transactional)
+        status = tl__tx_end(&w->tx, d, &verdict);
     if (status == TL_E_CONNECTION) {
         tl__log(&w->client->settings, TL_LOG_WARN, "%s: connection lost in a transactional handler",
                 l->route->name);
-        give_back(d);
+        give_back(w, d);
         return;
     }
     if (status == TL_E_FENCED) {
@@ -88,9 +144,11 @@ static void end(struct tl_worker *w, struct tl_delivery *d, tl_verdict verdict)
         l->is_lost = true;
         verdict = TL_RETRY;
     }
-    finish(w, d, verdict);
-    if (status == TL_OK && verdict == TL_DONE)
-        l->acked = d->index + 1;
+    d->verdict = verdict;
+    count(w, verdict);
+    finish(w, d);
+    if (l->route->is_transactional && status == TL_OK && verdict == TL_DONE)
+        l->acked = index + 1;
 }
 
 void tl__worker_finish_completed(struct tl_worker *w)
@@ -102,14 +160,14 @@ void tl__worker_finish_completed(struct tl_worker *w)
     while (list != NULL) { /* it is a stack */
         struct tl_delivery *d = list;
 
-        list = d->next_complete;
-        d->next_complete = in_order;
+        list = d->next;
+        d->next = in_order;
         in_order = d;
     }
     while (in_order != NULL) {
         struct tl_delivery *d = in_order;
 
-        in_order = d->next_complete;
+        in_order = d->next;
         w->in_flight--;
         d->lease->route->running--;
         end(w, d, d->verdict);
@@ -121,24 +179,24 @@ void tl__worker_finish_completed(struct tl_worker *w)
 static void start(struct tl_worker *w, struct tl__lease *l, uint32_t i)
 {
     struct tl__route *r = l->route;
-    struct tl_delivery *d = &l->deliveries[i];
-    int row = l->first_row + (int)i;
+    struct tl_delivery *d = delivery_new(l, i);
     tl_verdict verdict;
 
-    d->lease = l;
-    d->index = i;
-    d->attempt = (uint32_t)tl__cell_i64(l->claimed->res, row, COL_ATTEMPT);
-    d->is_pending = d->is_complete = false;
-    d->verdict = TL_PENDING;
-    d->retry_after_us = d->retry_wish_us = d->retry_floor_us = 0;
-    d->id[0] = '\0';
-    tl__event_from_row(l->claimed->res, row, COL_EVENT, &d->event);
+    if (d == NULL) {
+        l->is_broken = true; /* others may have memory */
+        return;
+    }
     r->unstarted--;
     tl__schedule_start(&l->schedule, i);
+    if (d->is_expired) {
+        w->stats.expired++;
+        finish(w, d);
+        return;
+    }
     if (r->is_transactional && tl__tx_begin(&w->tx) != TL_OK) {
         tl__log(&w->client->settings, TL_LOG_WARN, "%s: no transaction for the handler: %s",
                 r->name, tl_error_message(&w->tx.client.error));
-        give_back(d);
+        give_back(w, d);
         return;
     }
     verdict = r->fn(d, r->userdata);
@@ -152,12 +210,29 @@ static void start(struct tl_worker *w, struct tl__lease *l, uint32_t i)
     d->is_pending = true;
     w->in_flight++;
     r->running++;
-    (void)tl__schedule_defer(&l->schedule, key_of, l);
+    (void)tl__schedule_hold(&l->schedule, tl__lease_key, l);
+}
+
+/* With an order, what comes later in a slot waits for the lease before it. */
+struct slots {
+    uint64_t bits[4];
+};
+
+static bool is_taken(const struct slots *s, uint32_t slot)
+{
+    return (s->bits[slot / 64 % 4] >> slot % 64 & 1) != 0;
+}
+
+static void take(struct slots *s, uint32_t slot)
+{
+    s->bits[slot / 64 % 4] |= (uint64_t)1 << slot % 64;
 }
 
 /* The next delivery of a route that may start now. */
 static struct tl__lease *find_startable(struct tl_worker *w, struct tl__route *r, uint32_t *ret_i)
 {
+    struct slots taken = {{0}};
+
     if ((r->concurrency > 0 && r->running >= r->concurrency) ||
         (r->is_transactional && (w->tx.is_busy || w->tx.retry_at_us != 0)))
         return NULL;
@@ -165,14 +240,14 @@ static struct tl__lease *find_startable(struct tl_worker *w, struct tl__route *r
         uint32_t limit = tl__lease_is_draining(l) ? l->schedule.started : l->schedule.count;
 
         /* a transactional handler settles its event itself: never beside another ack */
-        if (!l->is_lost && !l->is_broken && !(r->is_transactional && l->op != TL__LEASE_IDLE)) {
+        if (!l->is_lost && !l->is_broken && !(r->is_transactional && l->op != TL__LEASE_IDLE) &&
+            !is_taken(&taken, l->slot)) {
             *ret_i = tl__schedule_peek(&l->schedule, limit);
             if (*ret_i != TL__SCHEDULE_NONE)
                 return l;
         }
-        /* with an order, what comes later in the log waits for the lease before it */
         if (r->ordering != TL_ORDERING_NONE && l->schedule.finished < l->schedule.count)
-            return NULL;
+            take(&taken, l->slot);
     }
     return NULL;
 }

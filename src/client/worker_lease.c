@@ -1,6 +1,6 @@
 /*
- * worker_lease.c: leases of a worker: made from the rows of a claim, settled by acks that travel
- * in the same pipeline as the next claim, kept alive, handed back. Handlers are not its business.
+ * worker_lease.c: leases of a worker: settled by acks that travel in the same pipeline as the next
+ * claim, kept alive, handed back. Handlers are not its business.
  *
  * An ack is repeated until the server has answered it; the handlers behind it never run again for
  * that (RET-8). TL004 says that somebody else owns the lease: it is dropped and nothing else.
@@ -12,11 +12,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-
-#define COL_SUBSCRIPTION 0
-#define COL_TOKEN 1
-#define COL_ATTEMPT 2
-#define COL_EVENT 3
 
 #define ACK_PAUSE_US 50000 /* before a failed ack is repeated; doubles */
 #define ACK_PAUSE_CAP_US 5000000
@@ -34,17 +29,9 @@ tl_status tl__worker_statements_init(struct tl_worker *w)
     if (status == TL_OK)
         status = tl__statement_init(&w->extend, &w->error, schema, NULL,
                                     "select @extschema@.extend($1::uuid, $2::interval)");
+    if (status == TL_OK)
+        status = tl__statement_init(&w->settings, &w->error, schema, NULL, tl__routes_refresh_sql);
     return status;
-}
-
-/* --------------------------------------------------------------------------- life -- */
-
-static void claimed_unref(struct tl__claimed *c)
-{
-    if (--c->refs == 0) {
-        PQclear(c->res);
-        free(c);
-    }
 }
 
 void tl__lease_free(struct tl__lease *l)
@@ -56,113 +43,16 @@ void tl__lease_free(struct tl__lease *l)
         at = &(*at)->next;
     *at = l->next;
     r->unstarted -= l->schedule.count - l->schedule.finished - l->schedule.running;
-    for (uint32_t i = 0; i < l->schedule.started; i++)
-        free(l->deliveries[i].error);
+    while (l->failed != NULL) {
+        struct tl_delivery *d = l->failed;
+
+        l->failed = d->next;
+        tl__delivery_recycle(r->worker, d);
+    }
     tl__bell_forget(r->worker->bell, l);
     tl__schedule_done(&l->schedule);
-    claimed_unref(l->claimed);
+    tl__claimed_unref(l->claimed);
     free(l);
-}
-
-int64_t tl__lease_position(const struct tl__lease *l, uint32_t index)
-{
-    return tl__cell_i64(l->claimed->res, l->first_row + (int)index, COL_EVENT);
-}
-
-/* A forgotten route still takes what was claimed for it, to hand it back. */
-static struct tl__route *find_route(struct tl_worker *w, int64_t subscription_id)
-{
-    struct tl__route *found = NULL;
-
-    for (struct tl__route *r = w->routes; r != NULL; r = r->next) {
-        if (r->subscription_id == subscription_id && (found == NULL || found->is_forgotten))
-            found = r;
-    }
-    return found;
-}
-
-/* The rows [first, first + count) of a claim, all of one subscription and token. */
-static bool lease_add(struct tl_worker *w, struct tl__claimed *claimed, int first, uint32_t count)
-{
-    struct tl__route *r = find_route(w, tl__cell_i64(claimed->res, first, COL_SUBSCRIPTION));
-    struct tl__lease *l;
-    struct tl__lease **at;
-
-    if (r == NULL)
-        return false;
-    l = malloc(sizeof *l + count * sizeof l->deliveries[0]);
-    if (l == NULL)
-        return false;
-    *l = (struct tl__lease){.route = r, .claimed = claimed, .first_row = first};
-    if (!tl__schedule_init(&l->schedule, count, r->ordering)) {
-        free(l);
-        return false;
-    }
-    memcpy(l->token, PQgetvalue(claimed->res, first, COL_TOKEN), sizeof l->token);
-    for (uint32_t i = 0; i < count; i++)
-        l->deliveries[i].error = NULL;
-    l->extended_at_us = l->settled_at_us = tl__clock_us();
-    l->pause_us = ACK_PAUSE_US;
-    claimed->refs++;
-    for (at = &r->leases; *at != NULL; at = &(*at)->next) {
-    }
-    *at = l;
-    r->unstarted += count;
-    /* Less than asked for is the end of the log; an awake sentinel looks there again after a nap, with
-     * more to find. Who sleeps looks at once: what came meanwhile is not announced again. */
-    r->may_have_more =
-        count >= w->claim_batch || !tl__waiter_policy_is_awake(tl__bell_policy(w->bell));
-    return true;
-}
-
-/* A claim looks at so many rows and no more; none of them matched. */
-static void look_on(struct tl_worker *w, int64_t subscription_id)
-{
-    struct tl__route *r = find_route(w, subscription_id);
-
-    if (r != NULL)
-        r->may_have_more = true;
-}
-
-/* Of the same lease, or, without one, of the same subscription. */
-static bool is_same_lease(const PGresult *res, int a, int b)
-{
-    if (PQgetisnull(res, a, COL_TOKEN) || PQgetisnull(res, b, COL_TOKEN))
-        return PQgetisnull(res, a, COL_TOKEN) && PQgetisnull(res, b, COL_TOKEN) &&
-               tl__cell_i64(res, a, COL_SUBSCRIPTION) == tl__cell_i64(res, b, COL_SUBSCRIPTION);
-    return memcmp(PQgetvalue(res, a, COL_TOKEN), PQgetvalue(res, b, COL_TOKEN),
-                  sizeof((struct tl__lease){0}.token)) == 0;
-}
-
-static void on_claimed(void *owner, PGresult *res, bool has_changed)
-{
-    struct tl_worker *w = owner;
-    struct tl__claimed *claimed;
-    int rows = PQntuples(res);
-
-    (void)has_changed;
-    w->stats.polls++;
-    if (rows < 2) {
-        PQclear(res);
-        return;
-    }
-    w->stats.claims++;
-    claimed = malloc(sizeof *claimed);
-    if (claimed == NULL) {
-        PQclear(res); /* the leases expire and are claimed again */
-        return;
-    }
-    *claimed = (struct tl__claimed){.res = res, .refs = 1};
-    for (int first = 1, i = 2; first < rows; i++) {
-        if (i < rows && is_same_lease(res, first, i))
-            continue;
-        if (PQgetisnull(res, first, COL_TOKEN))
-            look_on(w, tl__cell_i64(res, first, COL_SUBSCRIPTION));
-        else if (!lease_add(w, claimed, first, (uint32_t)(i - first)))
-            tl__log(&w->client->settings, TL_LOG_WARN, "a lease was left to expire");
-        first = i;
-    }
-    claimed_unref(claimed);
 }
 
 /* ------------------------------------------------------------------------- settling -- */
@@ -187,8 +77,10 @@ static void repeat_later(struct tl__lease *l)
 {
     l->op = TL__LEASE_IDLE;
     l->is_ending = false;
+    l->pause_us = l->pause_us == 0 ? ACK_PAUSE_US : l->pause_us * 2;
+    if (l->pause_us > ACK_PAUSE_CAP_US)
+        l->pause_us = ACK_PAUSE_CAP_US;
     l->retry_at_us = tl__clock_us() + l->pause_us;
-    l->pause_us = l->pause_us * 2 < ACK_PAUSE_CAP_US ? l->pause_us * 2 : ACK_PAUSE_CAP_US;
 }
 
 /* True: the lease goes on. */
@@ -230,7 +122,7 @@ static void on_ack(void *owner, void *arg, const PGresult *res)
     l->acked = l->acking;
     l->settled_at_us = tl__clock_us();
     l->is_repeat = l->is_bare = false;
-    l->pause_us = ACK_PAUSE_US;
+    l->pause_us = 0;
     if (l->acked == l->schedule.count)
         tl__lease_free(l);
 }
@@ -260,20 +152,28 @@ static void on_extend(void *owner, void *arg, const PGresult *res)
         lose(l, "extend");
 }
 
+static void add_failure(struct tl__buf *out, int64_t position, const char *verdict)
+{
+    tl__buf_add_str(out, out->len == 0 ? "[{\"position\":" : ",{\"position\":");
+    tl__buf_add_i64(out, position);
+    tl__buf_addf(out, ",\"verdict\":\"%s\"", verdict);
+}
+
+static const char *verdict_word(const struct tl_delivery *d)
+{
+    if (d->is_expired)
+        return "expired";
+    return d->verdict == TL_SKIP ? "skip" : d->verdict == TL_FAIL ? "fail" : "retry";
+}
+
 void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf *out)
 {
     if (l->failures == 0 || l->is_bare)
         return;
-    for (uint32_t i = l->acked; i < upto; i++) {
-        const struct tl_delivery *d = &l->deliveries[i];
-
-        if (d->verdict == TL_DONE)
+    for (const struct tl_delivery *d = l->failed; d != NULL; d = d->next) {
+        if (d->index < l->acked || d->index >= upto)
             continue;
-        tl__buf_add_str(out, out->len == 0 ? "[{\"position\":" : ",{\"position\":");
-        tl__buf_add_i64(out, tl__lease_position(l, i));
-        tl__buf_add_str(out, d->verdict == TL_SKIP   ? ",\"verdict\":\"skip\""
-                             : d->verdict == TL_FAIL ? ",\"verdict\":\"fail\""
-                                                     : ",\"verdict\":\"retry\"");
+        add_failure(out, d->event->position, verdict_word(d));
         if (d->error != NULL) {
             tl__buf_add_str(out, ",\"error\":");
             tl__json_add_text(out, d->error);
@@ -285,6 +185,12 @@ void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf
         if (d->verdict == TL_RETRY && d->retry_floor_us > 0)
             tl__buf_addf(out, ",\"floor_us\":%" PRIu64, d->retry_floor_us);
         tl__buf_add_char(out, '}');
+    }
+    for (uint32_t i = l->acked; i < upto; i++) {
+        if (tl__schedule_is_deferred(&l->schedule, i)) {
+            add_failure(out, tl__lease_position(l, i), "defer");
+            tl__buf_add_char(out, '}');
+        }
     }
     if (out->len > 0)
         tl__buf_add_char(out, ']');
@@ -405,7 +311,7 @@ static void step(struct tl_worker *w, struct tl__lease *l, uint64_t now_us)
 
 uint64_t tl__worker_leases_deadline_us(const struct tl_worker *w)
 {
-    uint64_t least = UINT64_MAX;
+    uint64_t least = w->hold_until_us;
 
     if (!tl__bell_is_ready(w->bell))
         return UINT64_MAX;
@@ -446,22 +352,7 @@ bool tl__worker_has_leases(const struct tl_worker *w)
     return false;
 }
 
-/* ------------------------------------------------------------------------- claiming -- */
-
-/* key and total: one lease at a time, and none beside one that was lost but still runs. The next
- * claim may follow the last ack in the same pipeline. */
-static bool can_claim(const struct tl_worker *w, const struct tl__route *r)
-{
-    if (w->is_draining || r->is_forgotten || (r->is_transactional && w->tx.retry_at_us != 0))
-        return false;
-    if (r->ordering == TL_ORDERING_NONE)
-        return r->unstarted <= w->claim_batch / 2;
-    for (const struct tl__lease *l = r->leases; l != NULL; l = l->next) {
-        if (!l->is_ending)
-            return false;
-    }
-    return true;
-}
+/* -------------------------------------------------------------------------- the bell's calls -- */
 
 static void before_write(void *owner)
 {
@@ -475,54 +366,24 @@ static void before_write(void *owner)
             next = l->next;
             step(w, l, now_us);
         }
-        if (r->may_have_more && can_claim(w, r))
-            tl__waiter_policy_want_tick(tl__bell_policy(w->bell));
     }
-}
-
-static void close_array(struct tl__buf *b, struct tl__params *p)
-{
-    tl__buf_add_str(b, b->len == 0 ? "{}" : "}");
-    tl__param_text(p, b->is_failed ? "{}" : b->data);
-    p->formats[p->n - 1] = 0;
-}
-
-static void add_number(struct tl__buf *b, int64_t n)
-{
-    tl__buf_add_char(b, b->len == 0 ? '{' : ',');
-    tl__buf_add_i64(b, n);
+    tl__claim_prepare(w, now_us);
 }
 
 static void claim_params(void *owner, struct tl__params *p)
 {
-    struct tl_worker *w = owner;
-
-    tl__buf_clear(&w->ids);
-    tl__buf_clear(&w->capacities);
-    for (struct tl__route *r = w->routes; r != NULL; r = r->next) {
-        /* what is left out now may miss the news that made us look */
-        r->may_have_more = !can_claim(w, r);
-        if (r->may_have_more)
-            continue;
-        add_number(&w->ids, r->subscription_id);
-        add_number(&w->capacities, w->claim_batch);
-    }
-    close_array(&w->ids, p);
-    close_array(&w->capacities, p);
-    tl__param_interval(p, w->lease_us);
-    tl__param_text(p, w->owner);
+    tl__claim_params(owner, p);
 }
 
 static void due_params(void *owner, struct tl__params *p)
 {
-    struct tl_worker *w = owner;
+    tl__due_params(owner, p);
+}
 
-    tl__buf_clear(&w->due_ids);
-    for (struct tl__route *r = w->routes; r != NULL; r = r->next) {
-        if (can_claim(w, r))
-            add_number(&w->due_ids, r->subscription_id);
-    }
-    close_array(&w->due_ids, p);
+static void on_claimed(void *owner, PGresult *res, bool has_changed)
+{
+    (void)has_changed;
+    tl__claim_done(owner, res);
 }
 
 const struct tl__bell_owner tl__worker_bell_owner = {
