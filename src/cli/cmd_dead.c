@@ -74,8 +74,10 @@ static int list(const struct tl__args *args, struct tl__db *db, const tl_dead_fi
         return tl__rows_print(args, db, TL__ROWS_TABLE, "SELECT d.*" LIST, 9, values);
     return tl__rows_print(
         args, db, TL__ROWS_TABLE,
-        "SELECT d.dead_letter_id AS id, to_char(d.dead_at, 'YYYY-MM-DD HH24:MI:SS') AS dead_at, "
-        "d.subscription, d.\"position\", d.type, d.state, d.reason, d.attempts AS tries, "
+        "SELECT d.dead_letter_id AS id, to_char(d.dead_at AT TIME ZONE 'UTC', "
+        "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS dead_at, d.subscription, d.\"position\", d.type, "
+        "d.state, "
+        "d.reason, d.attempts AS tries, "
         "CASE WHEN length(d.error_message) > 60 THEN left(d.error_message, 59) || '…' "
         "ELSE d.error_message END AS error" LIST,
         9, values);

@@ -71,7 +71,7 @@ is show()->{cursor}, 0, 'to a time';
 # RET-7
 fail_some(9, 1 .. 5);
 $out = tl_ok(['dead']);
-like $out, qr/\Aid +dead_at +subscription +position +type +state +reason +tries +error\n1 +\d{4}-\S+ \S+ +a\/b +1 +n\.odd +dead +rejected +1 +no good: 1\n/, 'RET-7 dead list';
+like $out, qr/\Aid +dead_at +subscription +position +type +state +reason +tries +error\n1 +\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ +a\/b +1 +n\.odd +dead +rejected +1 +no good: 1\n/, 'RET-7 dead list';
 unlike $out, qr/secret/, 'without the payload';
 unlike tl_ok(['dead', '--json']), qr/secret/, 'as JSON neither';
 sub listed { return join ' ', map { decode($_)->{position} } split /\n/, tl_ok(['dead', 'list', '--json', @_]) }
@@ -81,6 +81,8 @@ is listed('--tenant', 'odd'), '1 3 5', 'by tenant';
 is listed('--reason', 'crashed'), '', 'by reason';
 is listed('--limit', 2), '1 2', 'so many';
 is listed('--after', 3), '4 5', 'read on';
+my ($first_at) = tl_ok(['dead']) =~ /^1 +(\S+)/m;
+is listed('--since', $first_at), '1 2 3 4 5', 'since a time as it is printed';
 is listed('--since', '1h'), '1 2 3 4 5', 'since so long ago';
 is listed('--until', '1h'), '', 'until so long ago';
 is listed('--since', '2000-01-01', '--until', '2001-01-01T10:00:00Z'), '', 'times';
