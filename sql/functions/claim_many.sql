@@ -22,7 +22,7 @@ DECLARE
     group_of record;
     peers    bigint[];
     room     integer;
-    replays  boolean := EXISTS (SELECT FROM @extschema@.replays);
+    replays  boolean;
     grouped  bigint[] := '{}';
     done     bigint[] := '{}';
 BEGIN
@@ -30,7 +30,8 @@ BEGIN
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
         PERFORM @extschema@.fail('TL005', 'capacity has another length than subscriptions', '{"field": "capacity"}');
     END IF;
-    SELECT array_agg(t.topic_id), array_agg(to_regclass('@extschema@.position_' || t.name)) INTO numbers, sequences
+    SELECT array_agg(t.topic_id), array_agg(to_regclass('@extschema@.position_' || t.name)), EXISTS (SELECT FROM @extschema@.replays)
+      INTO numbers, sequences, replays
       FROM @extschema@.topics t;
     horizons := @extschema@.register_horizons(sequences);
     -- header: whether anything became readable anywhere, and whether others are to be told
