@@ -74,7 +74,6 @@ BEGIN
         PERFORM @extschema@.fail('TL005', wrong.field || ' ' || wrong.problem,
             jsonb_strip_nulls(jsonb_build_object('field', wrong.field, 'limit', wrong.most)));
     END IF;
-    PERFORM @extschema@.check_target_options(subscribe.target, new.target_options);
 
     SELECT s.* INTO old FROM @extschema@.subscriptions s WHERE s.name = subscribe.name FOR UPDATE;
     IF NOT FOUND THEN

@@ -20,10 +20,14 @@ BEGIN
             NEW.registered_by := current_user;
         END IF;
     END IF;
+    -- by hand as by subscribe(): the daemon relies on it
+    IF TG_OP = 'INSERT' OR (OLD.target, OLD.target_options) IS DISTINCT FROM (NEW.target, NEW.target_options) THEN
+        PERFORM @extschema@.check_target_options(NEW.target, NEW.target_options);
+    END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION @extschema@.subscription_guard() IS
-    'Internal: trigger of subscriptions: mode sync with a sql: target is written by the owner of the schema only (42501), and registered_by is a role whose rights the writer has.';
+    'Internal: trigger of subscriptions: mode sync with a sql: target is written by the owner of the schema only (42501), registered_by is a role whose rights the writer has, and target_options are checked.';
 CREATE OR REPLACE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.subscriptions
     FOR EACH ROW EXECUTE FUNCTION @extschema@.subscription_guard();
-COMMENT ON TRIGGER guard ON @extschema@.subscriptions IS 'Nobody registers a function with the rights of others.';
+COMMENT ON TRIGGER guard ON @extschema@.subscriptions IS 'Nobody registers a function with the rights of others, or options that no daemon can use.';

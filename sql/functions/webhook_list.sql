@@ -16,8 +16,10 @@ BEGIN
      WHERE e.subscription_id = due.subscription_id;
     RETURN QUERY
         SELECT s.subscription_id,
-               (SELECT string_agg(w.secret, ' ' ORDER BY w.secret_id DESC) FROM @extschema@.webhook_secrets w
-                 WHERE w.subscription_id = s.subscription_id AND (w.expires_at IS NULL OR w.expires_at > clock_timestamp())),
+               (SELECT string_agg(k.secret, ' ' ORDER BY k.secret_id DESC) FROM (
+                    SELECT w.secret_id, w.secret FROM @extschema@.webhook_secrets w
+                     WHERE w.subscription_id = s.subscription_id AND (w.expires_at IS NULL OR w.expires_at > clock_timestamp())
+                     ORDER BY w.secret_id DESC LIMIT 10) k),
                (SELECT string_agg(h.key || ': ' || h.value, E'\n' ORDER BY h.key) FROM jsonb_each_text(s.target_options -> 'headers') h),
                coalesce(s.target_options ->> 'format', 'plain'), coalesce(s.target_options ->> 'log', 'all'),
                (s.target_options ->> 'concurrency')::integer,

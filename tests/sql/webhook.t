@@ -312,6 +312,8 @@ subtest 'SUB-11 who may see keys' => sub {
     is($c->error($_)->{state}, '42501', "a consumer may not: $_") for
         'SELECT secret FROM trunkline.webhook_secrets', 'SELECT * FROM trunkline.webhook_secrets', "SELECT * FROM trunkline.webhook_list('me')", "UPDATE trunkline.webhook_secrets SET secret = 'x'",
         'DELETE FROM trunkline.webhook_secrets RETURNING secret', 'COPY trunkline.webhook_secrets TO STDOUT', "SELECT trunkline.record_attempts('[]')", 'DELETE FROM trunkline.delivery_attempts', "SELECT 1 FROM trunkline.webhook_secrets WHERE secret LIKE 'whsec_A%'";
+    is($c->error(qq(UPDATE trunkline.subscriptions SET target_options = '$_' WHERE name = 'w'))->{state}, 'TL005', "nor write by hand what subscribe() refuses: $_")
+        for q({"headers": {"x": "a\nwebhook-signature: v1,x"}}), '{"concurrency": "many"}', '{"breaker_pause": "soon"}';
     is($as{publisher}->error($_)->{state}, '42501', "a publisher may not: $_") for 'SELECT secret_id FROM trunkline.webhook_secrets', "SELECT trunkline.webhook_secret_add('w')", 'SELECT * FROM trunkline.webhook_attempts';
     my ($event) = $c->do("SELECT min(id::text) FROM trunkline.topic_bus WHERE type = 'a.b'");
     my $o = $as{operator};
