@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "buf.h"
 #include "cleanup.h"
@@ -160,7 +161,6 @@ struct listener {
     unsigned status;
     bool is_json;
     struct seen *seen;
-    pthread_t waiting;
 };
 
 /* Which request of this id it is, from 1. */
@@ -248,7 +248,7 @@ static void on_sent(void *userdata)
     struct listener *l = userdata;
 
     if (++l->sent == l->count)
-        pthread_kill(l->waiting, SIGTERM);
+        kill(getpid(), SIGTERM); /* the main thread waits for it */
 }
 
 int tl__webhook_run_listen(const struct tl__args *args)
@@ -259,7 +259,6 @@ int tl__webhook_run_listen(const struct tl__args *args)
         .count = tl__args_count(args, "count", 0),
         .status = (unsigned)tl__args_count(args, "status", 204),
         .is_json = tl__args_has(args, "json"),
-        .waiting = pthread_self(),
     };
     uint64_t wanted = tl__args_count(args, "port", 0);
     uint16_t port = (uint16_t)wanted;

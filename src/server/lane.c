@@ -61,6 +61,7 @@ struct tl__lane {
     atomic_bool is_stop_posted, is_abort_posted;
     bool is_ready, is_stopping, is_aborting, has_ended;
     bool is_changed; /* a target broke, a breaker moved */
+    bool is_kicked;  /* the timer is about to make a step */
 };
 
 static void step(struct tl__lane *lane);
@@ -83,8 +84,10 @@ static void arm_timer(struct tl__lane *lane, uint64_t at_us)
 
 static void kick(struct tl__lane *lane)
 {
-    if (!lane->has_ended)
-        arm_timer(lane, 0);
+    if (lane->has_ended || lane->is_kicked)
+        return;
+    lane->is_kicked = true;
+    arm_timer(lane, 0);
 }
 
 /* ----------------------------------------------------------------------------------- deliveries */
@@ -605,6 +608,7 @@ static void step(struct tl__lane *lane)
 {
     if (lane->has_ended)
         return;
+    lane->is_kicked = false;
     look_after(lane); /* before the worker starts the next delivery */
     tl_status status = tl_worker_process(lane->worker);
     if (status == TL_NOTHING) {
@@ -614,6 +618,7 @@ static void step(struct tl__lane *lane)
         end(lane, status);
     } else {
         look_after(lane);
+        lane->is_kicked = false; /* the worker's deadline knows */
         arm_timer(lane, tl_worker_deadline_us(lane->worker));
     }
 }

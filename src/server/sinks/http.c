@@ -13,7 +13,7 @@
 #include "netguard.h"
 #include "trunkline/trunkline_version.h"
 
-enum { MAX_IDLE_HANDLES = 64 };
+enum { MAX_IDLE_HANDLES = 64, MAX_IDLE_CONNECTIONS = 1000 };
 
 struct tl__http {
     const struct tl__sink_env *env;
@@ -150,6 +150,8 @@ struct tl__http *tl__http_start(const struct tl__sink_env *env)
     http->open_handles = 1;
     curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
     curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+    /* its own measure is what runs just now: between two claims it would close them all */
+    curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)MAX_IDLE_CONNECTIONS);
     curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, set_timer);
     curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
     return http;
