@@ -53,7 +53,7 @@ BEGIN
             GET DIAGNOSTICS retried = ROW_COUNT;
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
-            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, taken.has_holes, taken.upto - taken.after,
+            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, taken.upto - taken.after,
                     '$8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at',
                     @extschema@.handout_condition(s, taken.has_holes, true) || ' ORDER BY e."position"')
                 USING taken.after, taken.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
@@ -64,9 +64,7 @@ BEGIN
             EXIT; -- all of it
         END IF;
         -- those that were buried do not come again when the lease is lost
-        taken.has_holes := taken.has_holes OR EXISTS (
-            SELECT FROM @extschema@.dead_letters d
-             WHERE d.subscription_id = s.subscription_id AND d."position" > taken.after AND d."position" <= taken.upto AND d.reason = 'expired');
+        taken.has_holes := taken.has_holes OR @extschema@.holes_in(taken);
         is_counted := taken.events IS NOT NULL;
         taken.events := fresh;
         taken.retries := retried;

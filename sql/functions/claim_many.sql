@@ -23,6 +23,8 @@ DECLARE
     peers    bigint[];
     room     integer;
     replays  boolean;
+    -- not the function itself, of which no index is asked
+    now_at   timestamptz := clock_timestamp();
     grouped  bigint[] := '{}';
     done     bigint[] := '{}';
 BEGIN
@@ -55,7 +57,7 @@ BEGIN
                              WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot AND (NOT l.held OR l.until <= clock_timestamp()))
                     OR (c.cursor < h
                         OR EXISTS (SELECT FROM @extschema@.retries r
-                                    WHERE r.subscription_id = s.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= clock_timestamp()))
+                                    WHERE r.subscription_id = s.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= now_at))
                        AND (s.ordering = 'none' OR NOT EXISTS (SELECT FROM @extschema@.leases l
                                                                 WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot))
                ELSE s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL OR @extschema@.slot_may_have(s, c, h) END
@@ -116,7 +118,7 @@ BEGIN
                 USING taken.token, taken.slot;
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
-            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, taken.has_holes, taken.upto - taken.after,
+            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, taken.upto - taken.after,
                     '$7::bigint, $8::uuid, CASE WHEN e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE $9::integer END, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint',
                     CASE WHEN taken.has_holes THEN @extschema@.handout_condition(s, true, false) ELSE '' END || ' ORDER BY e."position"')
                 USING taken.after, taken.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,

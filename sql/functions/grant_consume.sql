@@ -29,7 +29,7 @@ BEGIN
     -- what claim(), ack() and release() are made of
     EXECUTE format('GRANT SELECT ON @extschema@.blocked_keys TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.replays, @extschema@.throttles, @extschema@.deliveries TO %I', grantee);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.shared_claim, @extschema@.take_any_slot, @extschema@.slot_may_have, @extschema@.take_leftover,
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.shared_claim, @extschema@.holes_in, @extschema@.take_any_slot, @extschema@.slot_may_have, @extschema@.take_leftover,
         @extschema@.choose_replay, @extschema@.allowance, @extschema@.tokens, @extschema@.spend_tokens, @extschema@.shrink_lease,
         @extschema@.park, @extschema@.park_blocked, @extschema@.promote_keys, @extschema@.lock_line, @extschema@.order_key,
         @extschema@.blocked_by, @extschema@.handout_condition, @extschema@.type_condition, @extschema@.type_operand,

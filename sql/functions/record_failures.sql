@@ -11,6 +11,7 @@ DECLARE
     is_first boolean;
     previous bigint;
     pause    interval;
+    now_at   timestamptz := clock_timestamp();
 BEGIN
     IF jsonb_typeof(failures) <> 'array' OR jsonb_path_exists(failures,
         '$[*] ? (@.type() != "object" || !(exists(@.position)) || @.position.type() != "number" || @.position != @.position.floor() || @.position > 9e18
@@ -103,7 +104,7 @@ BEGIN
             -- those whose turn it was wait again
             UPDATE @extschema@.retries x SET next_attempt_at = 'infinity'
              WHERE x.subscription_id = s.subscription_id AND x.key = r.key AND x."position" > r."position"
-               AND x.token IS NULL AND x.next_attempt_at <= clock_timestamp();
+               AND x.token IS NULL AND x.next_attempt_at <= now_at;
         END IF;
     END LOOP;
 END $$;

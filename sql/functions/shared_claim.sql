@@ -15,6 +15,7 @@ DECLARE
     n      integer := 0;
     i      integer;
     text_i text;
+    now_at timestamptz := clock_timestamp();
 BEGIN
     operands := '{}';
     tenants := '{}';
@@ -33,7 +34,7 @@ BEGIN
            AND NOT EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = x.subscription_id AND r."position" > at)
            AND NOT EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = x.subscription_id AND r.key IS NOT NULL)
            AND NOT EXISTS (SELECT FROM @extschema@.retries r
-                            WHERE r.subscription_id = x.subscription_id AND r.slot = 0 AND r.token IS NULL AND r.next_attempt_at <= clock_timestamp())
+                            WHERE r.subscription_id = x.subscription_id AND r.slot = 0 AND r.token IS NULL AND r.next_attempt_at <= now_at)
          ORDER BY x.subscription_id
     LOOP
         ids := ids || s.subscription_id;

@@ -1,6 +1,8 @@
 CREATE OR REPLACE FUNCTION @extschema@.slot_may_have(s @extschema@.subscriptions, c @extschema@.cursors, h bigint) RETURNS boolean
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    now_at timestamptz := clock_timestamp();
 BEGIN
     IF (s.max_in_flight IS NOT NULL OR s.rate_limit IS NOT NULL) AND @extschema@.allowance(s, false) < 1 THEN
         RETURN false;
@@ -13,7 +15,7 @@ BEGIN
     END IF;
     RETURN c.cursor < least(h, s.resize_at, s.drain_at)
         OR EXISTS (SELECT FROM @extschema@.retries r
-                    WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= clock_timestamp())
+                    WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= now_at)
         OR EXISTS (SELECT FROM @extschema@.replays p
                     WHERE p.subscription_id = c.subscription_id AND p.slot = c.slot
                       AND (p.rate IS NULL OR @extschema@.tokens(p.tokens, p.refilled_at, p.rate) >= 1));

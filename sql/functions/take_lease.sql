@@ -21,6 +21,7 @@ DECLARE
     is_blocked  boolean := false;
     matched     integer := 0;
     last_seen   bigint;
+    now_at      timestamptz;
 BEGIN
     IF s.ordering = 'none' THEN
         SELECT * INTO cur FROM @extschema@.cursors c
@@ -106,10 +107,15 @@ BEGIN
             IF is_blocked AND @extschema@.order_key(s, NULL) IS NOT NULL THEN
                 h := new.after; -- all wait for what failed
             END IF;
-            new.retries := @extschema@.take_retries(s, cur.slot, new.token,
-                CASE WHEN new.after >= h THEN room
-                     WHEN room > 1 THEN room / 2
-                     ELSE (random() < 0.5)::integer END);
+            now_at := clock_timestamp(); -- not the function itself, of which no index is asked
+            IF EXISTS (SELECT FROM @extschema@.retries r
+                        WHERE r.subscription_id = s.subscription_id AND r.slot = cur.slot AND r.token IS NULL AND r.next_attempt_at <= now_at)
+            THEN
+                new.retries := @extschema@.take_retries(s, cur.slot, new.token,
+                    CASE WHEN new.after >= h THEN room
+                         WHEN room > 1 THEN room / 2
+                         ELSE (random() < 0.5)::integer END);
+            END IF;
         END IF;
         IF new.retries < 0 THEN
             new.retries := 1; -- one that a crash left: it goes alone

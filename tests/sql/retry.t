@@ -268,4 +268,26 @@ subtest 'RET-2: what the handler or the target asks for' => sub {
     $pause->($fixed, '"floor_us": 3000000, "retry_after_us": 0', 3, 3, 'floor_us before retry_after_us');
 };
 
+subtest 'many that wait are not looked at' => sub {
+    for my $options ('', "on_failure => 'retry'", "ordering => 'none'", "ordering => 'key', slots => 2", 'max_in_flight => 1000') {
+        my $f = feed('crowd' . ++$s->{crowds}, 0, $options);
+        my $has_key = $options =~ /none|retry/ ? 'false' : 'true';
+        my $id = $s->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = '$f'");
+        $s->do("INSERT INTO trunkline.topic_$f (type, key, data) SELECT 't', 'w' || i, '1' FROM generate_series(1, 3000) i;
+            INSERT INTO trunkline.retries (subscription_id, \"position\", slot, attempt, next_attempt_at, error_message, errors, key)
+                SELECT $id, i, 0, 1, CASE WHEN i % 2 = 0 THEN 'infinity' ELSE now() + interval '1 h' END, '', '[]', CASE WHEN $has_key THEN 'w' || i END FROM generate_series(1, 3000) i;
+            UPDATE trunkline.cursors SET cursor = 3000 WHERE subscription_id = $id");
+        my $read = sub {
+            my ($sql) = @_;
+            return $s->do("BEGIN; DO \$\$ BEGIN PERFORM $sql; END \$\$; SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'trunkline.retries'::regclass; COMMIT");
+        };
+        my $many = "count(*) FROM trunkline.claim_many('{$id}', '{100}')";
+        cmp_ok($read->($many), '<', 50, "$options: to find nothing");
+        cmp_ok($read->("trunkline.next_due('{$id}')"), '<', 50, "$options: to know when to look again");
+        $s->do("INSERT INTO trunkline.topic_$f (type, key, data) SELECT 't', 'k' || i, '1' FROM generate_series(1, 20) i");
+        cmp_ok($read->($many), '<', 100, "$options: to claim what is fresh");
+        is($s->do("SELECT sum(events) > 0 FROM trunkline.leases WHERE subscription_id = $id"), 't', "$options: which it did");
+    }
+};
+
 done_testing;
