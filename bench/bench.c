@@ -15,15 +15,17 @@ static const struct section {
     const char *name;
     void (*measure)(const struct bench *b);
 } sections[] = {
-    {"publish", measure_publish}, {"threads", measure_publish_threads}, {"batch", measure_batch},
-    {"drain", measure_drain},     {"latency", measure_latency},         {"space", measure_space},
-    {"fanout", measure_fanout},   {"retries", measure_retries},
+    {"publish", measure_publish},   {"threads", measure_publish_threads},
+    {"batch", measure_batch},       {"drain", measure_drain},
+    {"latency", measure_latency},   {"space", measure_space},
+    {"fanout", measure_fanout},     {"retries", measure_retries},
+    {"schedule", measure_schedule},
 };
 enum { SECTION_COUNT = sizeof sections / sizeof sections[0] };
 
 static const char usage[] =
     "usage: trunkline-bench [option...] [section...]\n"
-    "  sections: publish threads batch drain latency space fanout retries (default: all)\n"
+    "  sections: publish threads batch drain latency space fanout retries schedule (default: all)\n"
     "  --db CONNINFO     database with superuser rights, to be written to (default: libpq's)\n"
     "  --program PATH    trunkline, for the memory of serve\n"
     "  --commit TEXT     what is measured\n"

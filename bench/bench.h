@@ -169,5 +169,6 @@ void measure_fanout(const struct bench *b);
 void measure_retries(const struct bench *b);
 /* So many events, by tl_publish_batch. */
 void publish_backlog(const struct bench *b, int count);
+void measure_schedule(const struct bench *b);
 
 #endif
