@@ -19,13 +19,14 @@ static const struct section {
     {"batch", measure_batch},       {"drain", measure_drain},
     {"latency", measure_latency},   {"space", measure_space},
     {"fanout", measure_fanout},     {"retries", measure_retries},
-    {"schedule", measure_schedule},
+    {"schedule", measure_schedule}, {"webhook", measure_webhook},
 };
 enum { SECTION_COUNT = sizeof sections / sizeof sections[0] };
 
 static const char usage[] =
     "usage: trunkline-bench [option...] [section...]\n"
-    "  sections: publish threads batch drain latency space fanout retries schedule (default: all)\n"
+    "  sections: publish threads batch drain latency space fanout retries schedule webhook\n"
+    "            (default: all)\n"
     "  --db CONNINFO     database with superuser rights, to be written to (default: libpq's)\n"
     "  --program PATH    trunkline, for the memory of serve\n"
     "  --commit TEXT     what is measured\n"

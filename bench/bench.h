@@ -157,7 +157,31 @@ struct consumed consumer_stop(struct consumer *c);
 /* main() of that process. */
 int consumer_main(int argc, char **argv);
 
+/* ------------------------------------------------------------------------------ receiver.c -- */
+
+/* An HTTP server on 127.0.0.1 in a thread of its own, which says 204. */
+struct receiver;
+struct receiver *receiver_start(void);
+void receiver_stop(struct receiver *r);
+int receiver_port(const struct receiver *r);
+void receiver_reset(struct receiver *r);
+struct received {
+    uint64_t count, signed_count;
+    double per_s;     /* from the first to the last */
+    const char *body; /* of the first request ever; borrowed, as latency_us is */
+    size_t body_len;
+    double *latency_us; /* of those with a stamp */
+    size_t latencies;
+};
+/* Wait until so many came since the last reset. */
+struct received receiver_wait(struct receiver *r, uint64_t count);
+
 /* -------------------------------------------------------------------------------- sections -- */
+
+/* trunkline serve on the benchmark's database, with further arguments (NULL: none). */
+pid_t start_serve(const struct bench *b, const char *const *arguments);
+/* Puts {"t": nanoseconds} into the data of a statement_row(). */
+void stamp_data(struct statement *st, uint64_t now_ns);
 
 void measure_publish(const struct bench *b);
 void measure_publish_threads(const struct bench *b);
@@ -167,6 +191,7 @@ void measure_latency(const struct bench *b);
 void measure_space(const struct bench *b);
 void measure_fanout(const struct bench *b);
 void measure_retries(const struct bench *b);
+void measure_webhook(const struct bench *b);
 /* So many events, by tl_publish_batch. */
 void publish_backlog(const struct bench *b, int count);
 void measure_schedule(const struct bench *b);

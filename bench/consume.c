@@ -140,19 +140,20 @@ void measure_drain(const struct bench *b)
 
 /* ----------------------------------------------------------------------------------- space -- */
 
-static pid_t start_serve(const struct bench *b)
+pid_t start_serve(const struct bench *b, const char *const *arguments)
 {
+    char *argv[16] = {argv_text(b->program), argv_text("serve"), argv_text("--db"),
+                      argv_text(b->conninfo)};
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int error;
 
+    for (int i = 0; arguments != NULL && arguments[i] != NULL && i < 11; i++)
+        argv[4 + i] = argv_text(arguments[i]);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", 1 /* O_WRONLY */, 0);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", 1 /* O_WRONLY */, 0);
-    error = posix_spawn(&pid, b->program, &actions, NULL,
-                        (char *const[]){argv_text(b->program), argv_text("serve"),
-                                        argv_text("--db"), argv_text(b->conninfo), NULL},
-                        environ);
+    error = posix_spawn(&pid, b->program, &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (error != 0)
         die("cannot start", b->program);
@@ -171,7 +172,7 @@ static void measure_serve(const struct bench *b)
         report_note("trunkline serve: not measured, give --program");
         return;
     }
-    pid = start_serve(b);
+    pid = start_serve(b, NULL);
     while (sql_int(b->admin, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND "
                              "objid = 1 AND objsubid = 2") == 0) {
         if (clock_ns() > give_up_ns || waitpid(pid, &status, WNOHANG) == pid)

@@ -14,7 +14,7 @@
 static char stamped_data[512];
 static char stamp_text[24];
 
-static void stamp_data(struct statement *st, uint64_t now_ns)
+void stamp_data(struct statement *st, uint64_t now_ns)
 {
     snprintf(stamped_data, sizeof stamped_data, "\1{\"t\":%" PRIu64 ",%s", now_ns, invoice + 1);
     st->values[2] = stamped_data;
