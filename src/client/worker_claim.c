@@ -278,7 +278,7 @@ static int take_group(struct tl_worker *w, struct tl__claimed *claimed, int firs
     const char *topic = NULL;
     uint64_t *masks;
     int count;
-    int row = first;
+    int row = first + 1;
     bool is_full;
 
     while (row < PQntuples(res) && tl__cell_i64(res, row, TL__COL_SUBSCRIPTION) == SHARED)
