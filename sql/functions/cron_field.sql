@@ -12,7 +12,7 @@ DECLARE
     problem text;
 BEGIN
     FOREACH item IN ARRAY string_to_array(field, ',') LOOP
-        m := regexp_match(lower(item), '^(\*|[0-9]{1,4}|[a-z]+)(?:-([0-9]{1,4}|[a-z]+))?(?:/([0-9]{1,4}))?$');
+        m := regexp_match(lower(item), '^([*]|[0-9]{1,4}|[a-z]+)(?:-([0-9]{1,4}|[a-z]+))?(?:/([0-9]{1,4}))?$');
         -- a name is its place in the list
         first := CASE WHEN m[1] = '*' THEN low WHEN m[1] ~ '^[0-9]' THEN m[1]::integer
                       ELSE array_position(names, m[1]) + low - 1 END;

@@ -16,7 +16,7 @@ BEGIN
     LOOP
         rest := ltrim(rest, E' \t');
         EXIT WHEN rest = '';
-        word := substring(rest FROM '^[^ \t]+');
+        word := substring(rest FROM E'^[^ \t]+');
         fields := fields || word;
         places := places || length(expression) - length(rest) + 1;
         rest := substr(rest, length(word) + 1);

@@ -1,7 +1,7 @@
 CREATE OR REPLACE FUNCTION @extschema@.cron_pause(cron text) RETURNS bigint LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    words   text := regexp_replace(cron, '^\s*every\s+', '', 'i');
+    words   text := regexp_replace(cron, '^[[:space:]]*every[[:space:]]+', '', 'i');
     seconds numeric;
 BEGIN
     BEGIN

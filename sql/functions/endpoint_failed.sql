@@ -17,7 +17,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    event := jsonb_build_object('subscription', s.name, 'target', regexp_replace(s.target, '^(https?://)([^/?#]*@)?([^?#]*).*$', '\1\3'),
+    event := jsonb_build_object('subscription', s.name, 'target', regexp_replace(s.target, '^(https?://)([^/?#]*@)?([^?#]*).*$', E'\\1\\3'),
         'event_id', event_id, 'event_type', event_type, 'position', at, 'attempt', attempt, 'http_status', http_status);
     IF is_rejected OR attempt >= s.max_attempts AND s.on_failure <> 'stop' THEN
         PERFORM @extschema@.operational_event(s, 'trunkline.delivery.exhausted', event_type, event);

@@ -10,8 +10,8 @@ BEGIN
                   WHEN lower(h.key) ~ '^(host|content-(length|type|encoding)|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect|user-agent|proxy-.*|webhook-.*|ce-.*|http2-settings)$'
                       THEN format('has %s, which is reserved', lower(h.key))
                   WHEN jsonb_typeof(h.value) <> 'string' THEN format('has %s, which is no text', h.key)
-                  WHEN h.value #>> '{}' ~ '[\x01-\x08\x0a-\x1f\x7f]' THEN format('has %s with a control character', h.key)
-                  WHEN octet_length(h.value #>> '{}') NOT BETWEEN 1 AND 4096 OR h.value #>> '{}' !~ '[^ \t]'
+                  WHEN h.value #>> '{}' ~ E'[\x01-\x08\x0a-\x1f\x7f]' THEN format('has %s with a control character', h.key)
+                  WHEN octet_length(h.value #>> '{}') NOT BETWEEN 1 AND 4096 OR h.value #>> '{}' !~ E'[^ \t]'
                       THEN format('has %s of not 1 to 4096 bytes', h.key) END
                 FROM jsonb_each(headers) h
                ORDER BY 1 LIMIT 1) END; -- NULL last

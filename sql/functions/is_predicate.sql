@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION @extschema@.is_predicate(path jsonpath) RETURNS boole
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- nobody supplies variables; in the normal form of a path they are $"name"
-    IF regexp_replace(path::text, '"([^"\\]|\\.)*"', '""', 'g') ~ '\$""' THEN
+    IF regexp_replace(path::text, E'"([^"\\\\]|\\\\.)*"', '""', 'g') ~ '[$]""' THEN
         RETURN false;
     END IF;
     -- a predicate gives one boolean (or unknown) for any document, other paths give items

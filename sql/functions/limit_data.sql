@@ -10,7 +10,7 @@ DECLARE
 BEGIN
     FOR x IN
         SELECT format('@extschema@.%I', 'topic_' || t.name) AS target, nullif(t.max_event_bytes, ceiling) AS wanted,
-               (regexp_match(pg_get_constraintdef(c.oid), '<= (\d+)'))[1]::integer AS present
+               (regexp_match(pg_get_constraintdef(c.oid), '<= ([0-9]+)'))[1]::integer AS present
           FROM @extschema@.topics t
           LEFT JOIN pg_constraint c ON c.conrelid = to_regclass(format('@extschema@.%I', 'topic_' || t.name)) AND c.conname = 'event_size'
          ORDER BY t.topic_id

@@ -23,15 +23,15 @@ BEGIN
     IF begin_local IS NULL THEN
         PERFORM @extschema@.fail('TL005', format('time zone "%s" is unknown', left(timezone, 60)), '{"field": "timezone"}');
     END IF;
-    IF cron ~* '^\s*every\s' THEN
+    IF cron ~* '^[[:space:]]*every[[:space:]]' THEN
         pause := @extschema@.cron_pause(cron);
         RETURN to_timestamp((floor(extract(epoch FROM after) / pause) + 1) * pause);
     END IF;
     c := @extschema@.cron_parse(cron);
-    day := @extschema@.cron_day(begin_local::date, c.days, c.months, c.weekdays, c.by_either);
     IF cardinality(c.hours) = 24 THEN
         -- every hour means real hours: those that the clock repeats or passes over are not told apart
         moment := date_trunc('minute', after) + interval '1 min';
+        day := @extschema@.cron_day((moment AT TIME ZONE timezone)::date, c.days, c.months, c.weekdays, c.by_either);
         WHILE day IS NOT NULL LOOP
             IF day <> (moment AT TIME ZONE timezone)::date THEN
                 -- at least a step: a midnight may be over that clocks were put back to
@@ -44,6 +44,7 @@ BEGIN
             day := @extschema@.cron_day((moment AT TIME ZONE timezone)::date, c.days, c.months, c.weekdays, c.by_either);
         END LOOP;
     ELSE
+        day := @extschema@.cron_day(begin_local::date, c.days, c.months, c.weekdays, c.by_either);
         -- later local times never come earlier (see local_moment), so the first that fits is it
         WHILE day IS NOT NULL LOOP
             FOREACH h IN ARRAY c.hours LOOP

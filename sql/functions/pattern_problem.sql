@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION @extschema@.pattern_problem(pattern text) RETURNS tex
         WHEN pattern IS NULL OR pattern = '' THEN 'is empty'
         WHEN octet_length(pattern) > 255 THEN 'is longer than 255 bytes'
         WHEN strpos('.' || pattern || '.', '..') > 0 THEN 'has an empty segment'
-        WHEN pattern !~ '^(([^.*]+|\*)\.)*([^.*]+|\*|\*\*)$'
+        WHEN pattern !~ '^(([^.*]+|[*])[.])*([^.*]+|[*]|[*][*])$'
         THEN 'has * beside other characters of a segment, or ** before its end'
     END;
 COMMENT ON FUNCTION @extschema@.pattern_problem(text) IS

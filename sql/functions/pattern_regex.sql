@@ -7,8 +7,8 @@ BEGIN
     END IF;
     RETURN '^' || replace(
             regexp_replace(
-                regexp_replace(pattern, '([].\\^$+?(){}|[-])', '\\\1', 'g'),
-                '\*\*$', '.+'),
+                regexp_replace(pattern, E'([].\\\\^$+?(){}|[-])', E'\\\\\\1', 'g'),
+                '[*][*]$', '.+'),
             '*', '[^.]+') || '$';
 END $$;
 COMMENT ON FUNCTION @extschema@.pattern_regex(text) IS

@@ -7,7 +7,7 @@ BEGIN
         RETURN '';
     ELSIF pattern NOT LIKE '%*%' THEN
         RETURN ' AND e.type = ' || operand;
-    ELSIF pattern ~ '^[^*]+\.\*\*$' THEN
+    ELSIF pattern ~ '^[^*]+[.][*][*]$' THEN
         -- a valid type does not end in a dot, so one more byte is one more segment
         RETURN format(' AND starts_with(e.type, %s)', operand);
     END IF;

@@ -5,7 +5,7 @@ BEGIN
         RETURN NULL;
     ELSIF pattern NOT LIKE '%*%' THEN
         RETURN pattern;
-    ELSIF pattern ~ '^[^*]+\.\*\*$' THEN
+    ELSIF pattern ~ '^[^*]+[.][*][*]$' THEN
         RETURN left(pattern, -2);
     END IF;
     RETURN @extschema@.pattern_regex(pattern);

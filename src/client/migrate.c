@@ -15,6 +15,7 @@
  * ordinary call do not end a migration half-way. Functions are checked when they run: they may
  * call each other in any order. */
 const char tl__migrate_settings[] = "SET LOCAL search_path = pg_catalog, pg_temp; "
+                                    "SET LOCAL standard_conforming_strings = on; "
                                     "SET LOCAL check_function_bodies = off; "
                                     "SET LOCAL client_min_messages = warning; "
                                     "SET LOCAL statement_timeout = 0; "

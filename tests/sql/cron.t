@@ -47,6 +47,8 @@ subtest 'changes of the clock' => sub {
     is(fires('*/20 2 * * *', @autumn), '00:00 00:20 00:40', 'several');
     is(fires('30 1-4 * * *', @autumn), '23:30 00:30 02:30 03:30', 'in a row');
     is(fires('30 * * * *', @autumn), '22:30 23:30 00:30 01:30 02:30 03:30', 'every hour: real hours');
+    is(fires('* * * * *', 'Europe/Berlin', '2026-01-01 22:57Z', '2026-01-01 23:02Z'), '22:58 22:59 23:00 23:01', 'every minute: midnight too');
+    is(fires('* * * * *', 'UTC', '2026-02-28 23:58Z', '2026-03-01 00:01Z'), '23:59 00:00', 'nor is the end of a month passed over');
     is(fires('0 0 * * *', 'America/Havana', '2026-03-07 06:00Z', '2026-03-09 00:00Z'), '05:00', 'midnight that does not exist');
     is(fires('0 0 * * *', 'America/Havana', '2026-10-31 05:00Z', '2026-11-02 00:00Z'), '04:00', 'midnight that occurs twice');
 };
