@@ -27,6 +27,7 @@ DECLARE
     now_at   timestamptz := clock_timestamp();
     grouped  bigint[] := '{}';
     done     bigint[] := '{}';
+    holds    boolean := false;
 BEGIN
     PERFORM @extschema@.check_lease(lease);
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
@@ -78,6 +79,7 @@ BEGIN
                      LIMIT 60) q;
                 grouped := grouped || peers;
                 IF cardinality(peers) > 1 THEN
+                    holds := true;
                     group_of := @extschema@.shared_claim(due.topic, peers, (due.c).cursor);
                     IF group_of.ids IS NOT NULL THEN
                         done := done || group_of.ids;
@@ -102,6 +104,16 @@ BEGIN
             END IF;
             CONTINUE WHEN due.place = served OR NOT s.active OR NOT @extschema@.slot_may_have(s, due.c, due.h);
         END IF;
+        IF holds AND s.ordering = 'none' THEN
+            -- whoever waits for a cursor holds no other: sets and groups of subscriptions differ from worker to worker
+            PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id AND c.slot = due.slot FOR UPDATE SKIP LOCKED;
+            IF NOT FOUND THEN
+                "position" := (due.c).cursor;
+                RETURN NEXT;
+                CONTINUE;
+            END IF;
+        END IF;
+        holds := true;
         taken := @extschema@.take_lease(s, topic, due.slot, least(due.room, 10000), lease, due.h,
             coalesce(claim_many.owner, current_setting('application_name')));
         IF taken.token IS NULL THEN

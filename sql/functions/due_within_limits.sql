@@ -16,8 +16,8 @@ BEGIN
         SELECT * INTO t FROM @extschema@.throttles x WHERE x.subscription_id = s.subscription_id;
         have := @extschema@.tokens(t.tokens, t.refilled_at, s.rate_limit);
         IF have < 1 THEN
-            -- for fresh events too
-            at := greatest(at, clock_timestamp() + (1 - have) / s.rate_limit * interval '1 s');
+            -- for fresh events too; a smaller rate would lead beyond the end of time
+            at := greatest(at, clock_timestamp() + (1 - have) / greatest(s.rate_limit, 1e-6) * interval '1 s');
         END IF;
     END IF;
     IF (s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL AND NOT EXISTS (

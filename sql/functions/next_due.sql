@@ -12,14 +12,23 @@ BEGIN
       JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id
       JOIN LATERAL (SELECT min(l.until) AS until FROM @extschema@.leases l
                      WHERE l.subscription_id = c.subscription_id AND l.slot = c.slot AND l.held) h ON true
-      JOIN LATERAL (SELECT least(
+      -- where all wait for an event that failed, nothing but that comes next
+      JOIN LATERAL (SELECT @extschema@.order_key(s, NULL) IS NOT NULL
+                AND EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = c.subscription_id AND r.key IS NOT NULL) AS is_blocked) b ON true
+      JOIN LATERAL (SELECT CASE WHEN b.is_blocked THEN least(
+                (SELECT CASE WHEN r.token IS NULL THEN nullif(r.next_attempt_at, 'infinity') END FROM @extschema@.retries r
+                  WHERE r.subscription_id = c.subscription_id AND r.key = '' ORDER BY r."position" LIMIT 1),
+                (SELECT min(r.next_attempt_at) FROM @extschema@.retries r
+                  WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at < 'infinity'
+                    AND r.key IS DISTINCT FROM ''))
+            ELSE least(
                 (SELECT min(r.next_attempt_at) FROM @extschema@.retries r
                   WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at < 'infinity'),
                 (SELECT clock_timestamp() FROM @extschema@.leases l
                   WHERE l.subscription_id = c.subscription_id AND l.slot = c.slot AND NOT l.held LIMIT 1),
                 (SELECT min(CASE WHEN p.rate IS NULL THEN clock_timestamp()
-                        ELSE clock_timestamp() + greatest(1 - @extschema@.tokens(p.tokens, p.refilled_at, p.rate), 0) / p.rate * interval '1 s' END)
-                   FROM @extschema@.replays p WHERE p.subscription_id = c.subscription_id AND p.slot = c.slot)) AS at) w ON true
+                        ELSE clock_timestamp() + greatest(1 - @extschema@.tokens(p.tokens, p.refilled_at, p.rate), 0) / greatest(p.rate, 1e-6) * interval '1 s' END)
+                   FROM @extschema@.replays p WHERE p.subscription_id = c.subscription_id AND p.slot = c.slot)) END AS at) w ON true
      WHERE s.subscription_id = ANY (subscriptions) AND s.active
        AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')) q);
 END $$;

@@ -38,7 +38,7 @@ BEGIN
         INSERT INTO @extschema@.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, last_error_at, errors, event)
         SELECT p.subscription_id, p."position",
                @extschema@.slot_of(p.event ->> 'key', p."position", (SELECT count(*) FROM @extschema@.cursors c WHERE c.subscription_id = p.subscription_id)::integer),
-               0, clock_timestamp() + coalesce((row_number() OVER (ORDER BY p.dead_letter_id) - 1) / rate, 0) * interval '1 s',
+               0, clock_timestamp() + CASE WHEN rate IS NULL THEN 0 ELSE (row_number() OVER (ORDER BY p.dead_letter_id) - 1) / greatest(rate, 1e-6) END * interval '1 s',
                p.error_message, p.dead_at, p.errors, p.event
           FROM picked p
          WHERE NOT EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = p.subscription_id AND r."position" = p."position")

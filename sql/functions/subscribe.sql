@@ -75,7 +75,7 @@ BEGIN
             jsonb_strip_nulls(jsonb_build_object('field', wrong.field, 'limit', wrong.most)));
     END IF;
 
-    SELECT s.* INTO old FROM @extschema@.subscriptions s WHERE s.name = subscribe.name FOR UPDATE;
+    SELECT s.* INTO old FROM @extschema@.subscriptions s WHERE s.name = subscribe.name FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         first_cursor := @extschema@.start_cursor(subscribe.topic, subscribe.start_at);
         IF is_inline AND subscribe.start_at <> 'end' THEN
@@ -99,7 +99,7 @@ BEGIN
             RETURN new_id;
         END IF;
         -- somebody made it meanwhile
-        SELECT s.* INTO STRICT old FROM @extschema@.subscriptions s WHERE s.name = subscribe.name FOR UPDATE;
+        SELECT s.* INTO STRICT old FROM @extschema@.subscriptions s WHERE s.name = subscribe.name FOR NO KEY UPDATE;
     END IF;
     IF old.topic_id <> topic_number THEN
         PERFORM @extschema@.fail('TL005', format('subscription "%s" is on another topic', subscribe.name),

@@ -2,9 +2,13 @@
 CREATE OR REPLACE FUNCTION @extschema@.write_lease(new @extschema@.leases, duration interval) RETURNS @extschema@.leases
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    is_further boolean := false;
 BEGIN
     IF new.replay_id IS NOT NULL THEN
-        UPDATE @extschema@.replays p SET cursor = greatest(p.cursor, new.upto) WHERE p.replay_id = new.replay_id AND p.slot = new.slot;
+        UPDATE @extschema@.replays p SET cursor = new.upto
+         WHERE p.replay_id = new.replay_id AND p.slot = new.slot AND p.cursor < new.upto;
+        is_further := FOUND;
         DELETE FROM @extschema@.replays p WHERE p.replay_id = new.replay_id AND p.slot = new.slot AND p.cursor >= p.upto;
     END IF;
     IF new.events + new.retries > 0 THEN
@@ -20,9 +24,10 @@ BEGIN
     IF new.replay_id IS NULL THEN
         UPDATE @extschema@.cursors c SET cursor = new.upto
          WHERE c.subscription_id = new.subscription_id AND c.slot = new.slot AND c.cursor < new.upto;
-        IF NOT FOUND THEN
-            RETURN NULL;
-        END IF;
+        is_further := FOUND;
+    END IF;
+    IF NOT is_further THEN
+        RETURN NULL;
     END IF;
     RETURN new;
 END $$;

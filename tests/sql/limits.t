@@ -240,4 +240,17 @@ subtest 'IDM-2: tracking' => sub {
     is($main->do("SELECT count(*) FROM trunkline.deliveries WHERE subscription_id = " . id($f)), 0, 'track none: no rows');
 };
 
+subtest 'rates next to nothing' => sub {
+    my $f = feed('glacial', 3, "ordering => 'none', rate_limit => 1e-300");
+    is((claim($f))[1], '1', 'one at once');
+    for my $case (['rate_limit', 0], ['replay', 1]) {
+        $main->do("SELECT trunkline.subscribe('$f', '**', '$f', ordering => 'none')") if $case->[1];
+        $main->do("SELECT trunkline.reset('$f', 'end'), trunkline.replay('$f', 'beginning', rate => 1e-300)") if $case->[1];
+        cmp_ok($main->do("SELECT trunkline.next_due('{" . id($f) . "}') / 86400000000"), '>', $case->[1] ? 10 : -1, "$case->[0]: the next one is far away");
+    }
+    my $t = (claim(feed('glacial_dead', 3, "ordering => 'none'")))[0];
+    ack($t, 'NULL', join ',', '[{"position": 1, "verdict": "fail"}', '{"position": 2, "verdict": "fail"}', '{"position": 3, "verdict": "fail"}]');
+    is($main->do("SELECT trunkline.redrive(subscription => 'glacial_dead', rate => 1e-300)"), 3, 'redrive');
+};
+
 done_testing;

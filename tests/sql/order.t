@@ -428,4 +428,33 @@ subtest 'a redriven event' => sub {
     is($s->do("SELECT \"position\", attempt, data, members FROM trunkline.claim_many('{$id}', '{10}') WHERE subscription_id = $id"), '1|1|1|0', 'claim_many likewise');
 };
 
+subtest 'next_due: not before what all wait for' => sub {
+    for my $options ("ordering => 'total'", "ordering => 'none', on_failure => 'stop'") {
+        my $name = 'due_' . ($options =~ /total/ ? 'total' : 'stop');
+        feed($name, '- - - -', $options);
+        my $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = '$name'");
+        my $due = sub { return $main->do("SELECT round(trunkline.next_due('{$id}') / 1e6)") };
+        my ($t) = claim($name, 3);
+        ack($t, 1, '1');
+        $s->do("SELECT trunkline.release('$t')");
+        like($due->(), qr/^3(599|600)$/, "$options: a released lease waits too");
+        $main->do("SELECT trunkline.replay('$name', 'beginning', '2')");
+        like($due->(), qr/^3(599|600)$/, 'and a replay');
+        is($main->do("SELECT count(*) FROM generate_series(1, 20), trunkline.claim_many('{$id}', '{9}') WHERE subscription_id <> 0"), 0, 'nor is there more to look at');
+        $main->do("UPDATE trunkline.retries SET next_attempt_at = now() WHERE subscription_id = $id");
+        is($due->(), 0, 'then it is due');
+        (my $again) = claim($name);
+        cmp_ok($due->(), '>', 20, 'in flight: when its lease ends');
+        $s->do("SELECT trunkline.ack('$again')");
+        is($due->(), 0, 'settled: the others');
+    }
+    feed('due_queue', '- - -', "ordering => 'none', on_failure => 'stop'");
+    my $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'due_queue'");
+    my ($t) = claim('due_queue');
+    ack($t, undef, '1', '2:defer', '3:defer');
+    $main->do("UPDATE trunkline.retries SET next_attempt_at = now() WHERE subscription_id = $id");
+    is((claim('due_queue', 1))[1], '1:2', 'the first of a queue');
+    cmp_ok($main->do("SELECT trunkline.next_due('{$id}') / 1e6"), '>', 20, 'those behind it are not due before it is settled');
+};
+
 done_testing;

@@ -163,4 +163,22 @@ subtest 'without asking nothing is shared' => sub {
     is($s->do("SELECT count(*) FROM trunkline.claim_many('{$ids[0],$ids[1]}', '{5,5}') WHERE subscription_id = -1"), 0, 'no shared rows');
 };
 
+subtest 'workers with different sets do not wait for each other in a circle' => sub {
+    topic('circle_1');
+    topic('circle_2');
+    my ($first, $last) = map { subscribed("circle_$_", 'circle_1', "ordering => 'none'") } 'a', 'c';
+    my $between = subscribed('circle_b', 'circle_2', "ordering => 'none'");
+    more($_, 3) for 'circle_1', 'circle_2';
+    my $third = session();
+    $main->do("BEGIN; SELECT FROM trunkline.cursors WHERE subscription_id = $between FOR UPDATE");
+    my $rows = 'SELECT subscription_id, count(id), bool_or(token IS NOT NULL) FROM trunkline.claim_many';
+    $other->start("$rows('{$between,$last}', '{9,9}') GROUP BY 1 ORDER BY 1");
+    $other->wait_blocked;
+    # has the cursors of its group, which the other wants next, and does not wait for the one in between
+    is($third->do("$rows('{$first,$between,$last}', '{9,9,9}', shared => true) GROUP BY 1 ORDER BY 1"),
+        "-1|3|f\n0|0|f\n$first|0|t\n$last|0|t\n$between|0|f", 'one that would have to wait: claim again');
+    $main->do('COMMIT');
+    is($other->finish, "0|0|f\n$between|3|t", 'the one that waited');
+};
+
 done_testing;

@@ -94,4 +94,12 @@ subtest 'unsubscribe' => sub {
     is(first('leaving'), 'none', 'made again, it starts afresh');
 };
 
+subtest 'changing a subscription does not hold up its claims' => sub {
+    my ($changer, $claimer) = map { session() } 1, 2;
+    $changer->do("SELECT trunkline.create_topic('busy'); SELECT trunkline.subscribe('busy', '**', 'busy'); SELECT trunkline.publish('t', '1', 'busy')");
+    $changer->do("BEGIN; SELECT trunkline.subscribe('busy', '**', 'busy', priority => 7)");
+    is($claimer->do("SET lock_timeout = '5 s'; SELECT count(*) FROM trunkline.claim('busy')"), 1, 'a claim while subscribe() is not committed');
+    $changer->do('COMMIT');
+};
+
 done_testing;
