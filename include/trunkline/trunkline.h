@@ -434,7 +434,8 @@ TL_API TL_MUSTCHECK tl_status tl_unsubscribe_force(tl_client *c, const char *nam
  * @return TL_OK; TL_NOTHING when it was paused already (reason and time stay). */
 TL_API TL_MUSTCHECK tl_status tl_subscription_pause(tl_client *c, const char *name,
                                                     const char *reason);
-/** Go on; a drain ends. One that an event stopped tries it again with all its attempts.
+/** Go on; a drain ends. One that an event stopped tries it again with all its attempts. The breaker
+ * of a webhook is closed, paused or not.
  * @param skip  make a dead letter of that event instead; TL_E_CONFLICT when there is none.
  * @return TL_OK; TL_NOTHING when it was neither paused nor draining. */
 TL_API TL_MUSTCHECK tl_status tl_subscription_resume(tl_client *c, const char *name, bool skip);

@@ -41,6 +41,7 @@ BEGIN
         INSERT (subscription_id, scheme, secret, public_key), UPDATE (expires_at), DELETE ON @extschema@.webhook_secrets TO %I', grantee);
     EXECUTE format('GRANT SELECT ON @extschema@.endpoints, @extschema@.delivery_attempts, @extschema@.webhook_status,
         @extschema@.webhook_secret_status, @extschema@.webhook_attempts TO %I', grantee);
+    EXECUTE format('GRANT DELETE ON @extschema@.endpoints TO %I', grantee); -- another target starts anew
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.check_target_options, @extschema@.headers_problem, @extschema@.interval_of,
         @extschema@.webhook_subscription, @extschema@.webhook_secret_add, @extschema@.webhook_secret_revoke TO %I', grantee);
 END $$;

@@ -39,8 +39,9 @@ BEGIN
     UPDATE @extschema@.subscriptions x
        SET active = true, paused_at = NULL, pause_reason = NULL, drain_at = NULL, updated_at = clock_timestamp()
      WHERE x.subscription_id = s.subscription_id AND NOT (x.active AND x.drain_at IS NULL);
+    DELETE FROM @extschema@.endpoints e WHERE e.subscription_id = s.subscription_id; -- a webhook starts anew
     PERFORM @extschema@.wake_listeners();
     RETURN NOT s.active OR s.drain_at IS NOT NULL;
 END $$;
 COMMENT ON FUNCTION @extschema@.resume(text, boolean) IS
-    'Go on where a paused subscription is; a drain ends. One that an event stopped (on_failure stop) tries that event again, with all its attempts; with skip it becomes a dead letter with reason skipped instead. Returns whether it was paused or draining. TL001 skip without such an event, TL002.';
+    'Go on where a paused subscription is; a drain ends. One that an event stopped (on_failure stop) tries that event again, with all its attempts; with skip it becomes a dead letter with reason skipped instead. What a webhook has failed is forgotten, and its breaker closed, whether it was paused or not. Returns whether it was paused or draining. TL001 skip without such an event, TL002.';

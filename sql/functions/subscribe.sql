@@ -124,6 +124,9 @@ BEGIN
            IS DISTINCT FROM (subscribe.pattern, subscribe.tenant_id, subscribe.filter, subscribe.filter_path::text,
                subscribe.target, subscribe.priority, new.ordering, new.max_attempts, new.retry_delay, new.retry_cap, new.backoff,
                new.retry_schedule, new.on_failure, new.mode, new.max_in_flight, new.rate_limit, new.timeout, new.track, new.target_options);
+    IF subscribe.target IS DISTINCT FROM old.target THEN -- what the old one failed says nothing of the new one
+        DELETE FROM @extschema@.endpoints e WHERE e.subscription_id = old.subscription_id;
+    END IF;
     RETURN old.subscription_id;
 END $$;
 COMMENT ON FUNCTION @extschema@.subscribe(text, text, text, text, jsonb, jsonpath, text, integer, text, text, integer, interval, interval, text, interval[], text, integer, text, integer, double precision, interval, text, jsonb) IS

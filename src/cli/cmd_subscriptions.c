@@ -319,8 +319,10 @@ const struct tl__command tl__cmd_subscriptions = {
     .details =
         "behind is the number of positions between the subscription and the end of its topic, an "
         "upper limit of what is pending.\n\n"
-        "pause: nothing more is handed out. resume: go on. reset NAME PLACE: go on after a "
-        "position, from a time (UTC), the beginning or the end; what is in flight or waits for a "
+        "pause: nothing more is handed out. resume: go on; the breaker of a webhook is closed. "
+        "reset "
+        "NAME PLACE: go on after a position, from a time (UTC), the beginning or the end; what is "
+        "in flight or waits for a "
         "retry is dropped. drain: hand out what is in the log now, then pause. set-slots NAME N: "
         "how many shares of the keys are handled side by side.",
     .examples = "  trunkline subscriptions\n"

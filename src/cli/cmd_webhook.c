@@ -180,6 +180,16 @@ static int run_attempts(const struct tl__args *args, struct tl__db *db)
     snprintf(limit, sizeof limit, "%llu", (unsigned long long)most);
     if (rc)
         return rc;
+    TL_CLEANUP(tl__pgclearp)
+    PGresult *known = tl__db_query(
+        db, &rc,
+        "SELECT FROM @schema@.subscriptions WHERE name = $1 "
+        "UNION ALL SELECT FROM @schema@.delivery_attempts WHERE subscription = $1 LIMIT 1",
+        1, values);
+    if (!known)
+        return rc;
+    if (PQntuples(known) == 0)
+        return tl__fail(TL_E_NOTFOUND, NULL, "there is no \"%s\"", values[0]);
     return tl__rows_print(args, db, TL__ROWS_TABLE, tl__args_has(args, "json") ? all : few, 4,
                           values);
 }

@@ -73,6 +73,19 @@ is query($db, q(SELECT count(DISTINCT event_id) FROM trunkline.webhook_attempts 
 is stop_program(my $other = pop @serve), 0, 'one daemon less';
 my ($serve) = @serve;
 
+# An endpoint that was repaired or replaced need not wait for the pause.
+spew($switch, 500);
+hook('r', 'r.*', "$url/switch$switch?r", '{"breaker_failures": 1, "breaker_pause": "1 h", "breaker_cap": "1 h"}');
+ok served($serve, 'r'), 'another one';
+tl_ok(['publish', 'r.one', '1']);
+ok breaker($serve, 'r', 'open'), 'open for an hour';
+hook('r', 'r.*', "$url/switch$switch?other", '{"breaker_failures": 1, "breaker_pause": "1 h", "breaker_cap": "1 h"}');
+ok wait_for(sub { requests("/switch$switch?other") }), 'SUB-11 another target is tried at once';
+ok wait_for(sub { endpoint('r', 'breaker') eq 'open' }), 'which fails as well';
+unlink $switch;
+tl_ok(['subscriptions', 'resume', 'r']);
+ok wait_for(sub { pending('r') eq '0' }), 'SUB-11 resume closes the breaker';
+
 # A short pause is over by itself.
 spew($switch, 500);
 hook('s', 's.*', "$url/switch$switch?s", '{"breaker_failures": 1, "breaker_pause": "50 ms", "breaker_cap": "50 ms"}');
@@ -125,6 +138,9 @@ is tl_ok(['webhook', 'attempts', 's', '--json', '--failed']) =~ tr/\n//, query($
 unlike tl_ok(['webhook', 'attempts', 's', '--failed', '--json']), qr/"outcome":"delivered"/, 'only those';
 like tl_ok(['webhook', 'attempts', 'few']), qr/^started_at +event_id .*\n.* few\.one +2 +scheduled +failed +503 /, 'for people';
 is +(tl(['webhook', 'attempts', 'few', '--event', 'x']))[0], 2, 'no id: 2';
+is +(tl(['webhook', 'attempts', 'nobody']))[0], 5, 'no such webhook: 5';
+query($db, "INSERT INTO trunkline.delivery_attempts (subscription_id, subscription, event_id, event_type, \"position\", attempt, trigger, url, outcome, duration, started_at) VALUES (0, 'past', gen_random_uuid(), 'x', 1, 1, 'scheduled', 'u', 'failed', '1 s', now())");
+like tl_ok(['webhook', 'attempts', 'past']), qr/failed/, 'of one that is gone';
 
 # Resend: one request, nothing more.
 my $before = requests("/switch$switch?few");

@@ -161,6 +161,14 @@ subtest 'SUB-11 the breaker' => sub {
     attempt('d') for 1 .. 10;
     like(listed('d', 'open_us'), qr/^(2[789]|3[0123])\d{6}$/, 'by default 10 failures and 30 s');
     is($s->do("SELECT breaker, failures, last_error FROM trunkline.webhook_status WHERE name = 'd'"), 'open|10|HTTP 500', 'shown');
+    hook('d', '{"log": "none"}');
+    is(endpoint('d', 'failures'), 10, 'other options change nothing about it');
+    $s->do("SELECT trunkline.subscribe('d', 'a.b', target => '${url}2', target_options => '{\"log\": \"none\"}')");
+    is(listed('d', 'failures, open_us'), '0|', 'another target starts anew');
+    attempt('d') for 1 .. 10;
+    like(listed('d', 'open_us'), qr/^\d+$/, 'open again');
+    $s->do("SELECT trunkline.resume('d')");
+    is(listed('d', 'failures, open_us'), '0|', 'resume() closes it: somebody has repaired the endpoint');
 };
 
 my $events = sub { my ($type) = @_; return $s->do("SELECT count(*) FROM trunkline.topic_bus WHERE type = 'trunkline.$type'" . ($_[1] ? " AND key = '$_[1]'" : '')) };
