@@ -83,6 +83,7 @@ struct tl__lease {
     bool is_ending;             /* the ack on its way ends it */
     bool is_lost;               /* another owner has it */
     bool is_broken;             /* cannot go on here: settle what is finished, release the rest */
+    bool is_crashed;            /* broken by a handler that lost its connection: release as lost */
     bool is_extending;
     bool is_repeat; /* an ack may have been executed without our knowing */
     bool is_bare;   /* repeat without failures: they are recorded */

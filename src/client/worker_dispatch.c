@@ -135,6 +135,7 @@ static void end(struct tl_worker *w, struct tl_delivery *d, tl_verdict verdict)
     if (status == TL_E_CONNECTION) {
         tl__log(&w->client->settings, TL_LOG_WARN, "%s: connection lost in a transactional handler",
                 l->route->name);
+        l->is_crashed = true;
         give_back(w, d);
         return;
     }

@@ -15,6 +15,7 @@
 
 #define ACK_PAUSE_US 50000 /* before a failed ack is repeated; doubles */
 #define ACK_PAUSE_CAP_US 5000000
+#define LEAST_LEASE_US 1000 /* that extend() takes */
 
 tl_status tl__worker_statements_init(struct tl_worker *w)
 {
@@ -229,14 +230,19 @@ static void send_ack(struct tl_worker *w, struct tl__lease *l, uint32_t upto)
     }
 }
 
+/* What a handler's connection died of may be the handler, which would have no end if no attempt was
+ * counted: let it expire, as after a crash, so that its events come again one a lease. */
 static void send_release(struct tl_worker *w, struct tl__lease *l)
 {
     struct tl__params p = TL_PARAMS_INIT;
+    struct tl__statement *how = l->is_crashed ? &w->extend : &w->release;
 
     tl__param_uuid(&p, l->token);
+    if (l->is_crashed)
+        tl__param_interval(&p, LEAST_LEASE_US);
     l->op = TL__LEASE_RELEASING;
     l->is_ending = true;
-    if (!tl__bell_send(w->bell, &w->release, &p, on_release, l)) {
+    if (!tl__bell_send(w->bell, how, &p, on_release, l)) {
         l->op = TL__LEASE_IDLE;
         l->is_ending = false;
     }

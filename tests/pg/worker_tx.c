@@ -223,8 +223,8 @@ static tl_verdict die_first(tl_delivery *d, void *userdata)
     return TL_DONE;
 }
 
-/* The handler's connection dies: the event is claimed again, no attempt is counted. */
-static void a_lost_connection_costs_no_attempt(void **state)
+/* The handler's connection dies: as after a crash the event comes again, with the next attempt. */
+static void a_lost_connection_is_a_crash(void **state)
 {
     struct env *e = *state;
     struct script s = {0};
@@ -234,8 +234,43 @@ static void a_lost_connection_costs_no_attempt(void **state)
     drive_one(w, has_each_once, e);
     assert_int_equal(s.seen.count, 4);
     assert_int_equal(s.seen.positions[1], s.seen.positions[2]);
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(s.seen.attempts[i], 1);
+    assert_int_equal(s.seen.attempts[1], 1);
+    assert_int_equal(s.seen.attempts[2], 2);
+    tl_worker_free(w);
+}
+
+static tl_verdict die_of_the_second(tl_delivery *d, void *userdata)
+{
+    struct script *s = userdata;
+    struct pg_result *res = NULL;
+
+    see(&s->seen, d);
+    assert_int_equal(take_effect(d), TL_OK);
+    if (tl_event_position(tl_delivery_event(d)) == 2)
+        assert_int_equal(tl_tx_exec(tl_delivery_tx(d),
+                                    "select pg_terminate_backend(pg_backend_pid())", 0, NULL, &res),
+                         TL_E_CONNECTION);
+    return TL_DONE;
+}
+
+static bool has_one_dead(void *arg)
+{
+    return is_settled(arg) && number(arg, "select count(*) from effects") == 2 &&
+           number(arg, "select count(*) from trunkline.dead_letters where \"position\" = 2 and "
+                       "reason = 'crashed' and attempts = 2") == 1;
+}
+
+/* RET-1: an event whose handler always kills its connection is given up, and nothing else is. */
+static void a_handler_that_kills_its_connection_has_an_end(void **state)
+{
+    struct env *e = *state;
+    struct script s = {0};
+    tl_worker *w = tx_worker(e, e->client, die_of_the_second, &s, NULL);
+
+    test_db_exec(e->admin, "update trunkline.subscriptions set max_attempts = 2");
+    publish(e, "a", "", 3);
+    drive_one(w, has_one_dead, e);
+    assert_int_equal(number(e, "select count(*) from trunkline.dead_letters"), 1);
     tl_worker_free(w);
 }
 
@@ -391,11 +426,17 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, tx_setup, env_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(effect_and_ack_commit_together),           TEST(failure_rolls_both_back),
-        TEST(done_after_a_failed_statement_is_a_retry), TEST(transaction_control_is_refused),
-        TEST(an_ended_transaction_is_reported),         TEST(a_lost_connection_costs_no_attempt),
-        TEST(killed_between_effect_and_commit),         TEST(a_fenced_worker_cannot_commit),
-        TEST(publishing_belongs_to_the_transaction),    TEST(a_transaction_may_stay_pending),
+        TEST(effect_and_ack_commit_together),
+        TEST(failure_rolls_both_back),
+        TEST(done_after_a_failed_statement_is_a_retry),
+        TEST(transaction_control_is_refused),
+        TEST(an_ended_transaction_is_reported),
+        TEST(a_lost_connection_is_a_crash),
+        TEST(a_handler_that_kills_its_connection_has_an_end),
+        TEST(killed_between_effect_and_commit),
+        TEST(a_fenced_worker_cannot_commit),
+        TEST(publishing_belongs_to_the_transaction),
+        TEST(a_transaction_may_stay_pending),
     };
 
     return cmocka_run_group_tests_name("worker_tx", tests, NULL, NULL);
