@@ -102,7 +102,8 @@ BEGIN
         new.after := old.after;
         new.upto := last_seen;
         new.events := matched;
-        new.attempt := old.attempt + 1;
+        -- a crash in company at the last attempt: tried once more, alone, under the same number
+        new.attempt := least(old.attempt + 1, s.max_attempts);
         new.has_holes := old.has_holes;
         new.is_tracked := old.is_tracked;
         new.replay_id := old.replay_id;

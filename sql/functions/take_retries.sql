@@ -38,7 +38,8 @@ BEGIN
              ORDER BY r."position" LIMIT room - cardinality(due) FOR UPDATE) q;
         due := due || behind;
     END IF;
-    UPDATE @extschema@.retries r SET token = lease_token, attempt = r.attempt + 1
+    -- at its last one already: a crash took it in company, it is tried once more, alone
+    UPDATE @extschema@.retries r SET token = lease_token, attempt = least(r.attempt + 1, s.max_attempts)
      WHERE r.subscription_id = s.subscription_id AND r."position" = ANY (due);
     RETURN CASE WHEN alone IS NULL THEN cardinality(due) ELSE -1 END;
 END $$;

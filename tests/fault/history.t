@@ -169,8 +169,7 @@ def verify():
         lost = positions - ends[name] - set(dead[name])
         check(not lost, f"{name}: every event was settled (WRK-4)", sorted(lost)[:20])
         check(got <= positions, f"{name}: nothing from outside of pattern, tenant, filter", sorted(got - positions)[:20])
-        # one more for who was at its last when a crash took it in company: it is tried alone before it is given up
-        check(most[name] <= MAX_ATTEMPTS[name] + 1, f"{name}: no attempt beyond max_attempts (RET-1)", most[name])
+        check(most[name] <= MAX_ATTEMPTS[name], f"{name}: no attempt beyond max_attempts (RET-1)", most[name])
         used_up = {p: d for p, d in dead[name].items() if d[1] == "max_attempts" and d[2] != MAX_ATTEMPTS[name]}
         check(not used_up, f"{name}: given up after max_attempts and no sooner (RET-1)", used_up)
         wrong = {p: d for p, d in dead[name].items() if d[1] not in ("max_attempts", "rejected", "crashed")}

@@ -215,9 +215,7 @@ for my $kind (@kinds) {
         0, "$who: what is dead was not settled");
     returns($main, "SELECT count(*) FROM seen s WHERE who = '$who' AND NOT EXISTS (SELECT FROM trunkline.topic_chaos e WHERE e.\"position\" = s.\"position\" AND $wants)",
         0, "$who: got nothing that it does not want");
-    # a batch that a crash lost is tried once more, one by one
-    my $most = MAX_ATTEMPTS + ($who eq 'calm' ? 0 : 1);
-    returns($main, "SELECT count(*) FROM seen WHERE who = '$who' AND attempt > $most", 0, "$who: at most $most attempts");
+    returns($main, "SELECT count(*) FROM seen WHERE who = '$who' AND attempt > " . MAX_ATTEMPTS, 0, "$who: no attempt beyond max_attempts");
     returns($main, "SELECT count(*) FROM seen s JOIN trunkline.topic_chaos e USING (\"position\") WHERE who = '$who' AND s.slots > 1 AND trunkline.slot_of(e.key, e.\"position\", s.slots) <> s.slot",
         0, "$who: each slot got its own keys") if $kind->[1] =~ /slots/;
     returns($main, "SELECT count(*) FROM (
