@@ -657,7 +657,9 @@ typedef struct tl_worker_options {
     size_t size;
     uint32_t concurrency; /* deliveries in flight (handlers that return TL_PENDING), 1..1000;
                                    0: 5 */
-    uint32_t claim_batch; /* events per claim, 1..TL_MAX_CLAIM; 0: 100. A subscription holds one
+    uint32_t claim_batch; /* most events per claim, 1..TL_MAX_CLAIM; 0: 100. Above 100 it is reached
+                                   while claims come back full and smaller than 4 MiB; one of more
+                                   than 16 MiB halves the next. A subscription holds one
                                    lease (ordering none: several; slots: up to one each) and claims
                                    another while at most half as many wait for a handler */
     uint64_t lease_us;    /* 0: 30 s; renewed while handlers run */

@@ -114,6 +114,7 @@ static tl_status load_options(struct tl_worker *w, const tl_worker_options *from
         return tl__error_set(e, TL_E_INVALID, NULL, "concurrency is not 1 to %d", MAX_CONCURRENCY);
     if (w->claim_batch > TL_MAX_CLAIM)
         return tl__error_set(e, TL_E_INVALID, NULL, "claim_batch is not 1 to %d", TL_MAX_CLAIM);
+    w->batch = w->claim_batch < DEFAULT_CLAIM_BATCH ? w->claim_batch : DEFAULT_CLAIM_BATCH;
     if (w->lease_us < MIN_LEASE_US || w->lease_us > MAX_LEASE_US)
         return tl__error_set(e, TL_E_INVALID, NULL, "lease is not 1 ms to 1 day");
     return TL_OK;

@@ -135,7 +135,8 @@ struct tl_worker {
     int stop_flag; /* atomic: tl_worker_stop */
 
     uint32_t concurrency;
-    uint32_t claim_batch;
+    uint32_t claim_batch; /* most */
+    uint32_t batch;       /* now: grows while claims come back full and small */
     uint64_t lease_us;
     uint64_t stop_timeout_us;
     char owner[128];

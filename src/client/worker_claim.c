@@ -15,6 +15,9 @@
 
 #define SHARED (-1)  /* subscription of an event of a shared claim */
 #define HOLD_US 5000 /* a cohort waits so long for its members */
+/* of the rows of one claim */
+#define SMALL_BYTES (4u << 20)
+#define LARGE_BYTES (16u << 20)
 
 /* --------------------------------------------------------------------------------- rows -- */
 
@@ -77,10 +80,10 @@ static bool can_claim(const struct tl_worker *w, const struct tl__route *r)
     if (w->is_draining || r->is_forgotten || (r->is_transactional && w->tx.retry_at_us != 0))
         return false;
     if (r->ordering == TL_ORDERING_NONE)
-        return r->unstarted <= w->claim_batch / 2;
+        return r->unstarted <= w->batch / 2;
     for (const struct tl__lease *l = r->leases; l != NULL; l = l->next)
         held += !l->is_ending;
-    return held == 0 || (held < r->slots && r->unstarted <= w->claim_batch / 2);
+    return held == 0 || (held < r->slots && r->unstarted <= w->batch / 2);
 }
 
 void tl__claim_prepare(struct tl_worker *w, uint64_t now_us)
@@ -144,7 +147,7 @@ void tl__claim_params(struct tl_worker *w, struct tl__params *p)
         if (r->cohort != NULL)
             tl__cohort_leave(r);
         add_number(&w->ids, r->subscription_id);
-        add_number(&w->capacities, w->claim_batch);
+        add_number(&w->capacities, w->batch);
     }
     close_array(&w->ids, p);
     close_array(&w->capacities, p);
@@ -215,7 +218,7 @@ static struct tl__lease *lease_new(struct tl_worker *w, struct tl__claimed *clai
  * more to find. Who sleeps looks at once: what came meanwhile is not announced again. */
 static bool may_have_more(struct tl_worker *w, uint32_t count)
 {
-    return count >= w->claim_batch || !tl__waiter_policy_is_awake(tl__bell_policy(w->bell));
+    return count >= w->batch || !tl__waiter_policy_is_awake(tl__bell_policy(w->bell));
 }
 
 /* Of the same lease, or, without one, of the same subscription. */
@@ -284,7 +287,7 @@ static int take_group(struct tl_worker *w, struct tl__claimed *claimed, int firs
     while (row < PQntuples(res) && tl__cell_i64(res, row, TL__COL_SUBSCRIPTION) == SHARED)
         row++;
     count = row - first;
-    is_full = (uint32_t)count >= w->claim_batch;
+    is_full = (uint32_t)count >= w->batch;
     masks = calloc((size_t)count, sizeof *masks);
     for (int i = 0; masks != NULL && i < count; i++)
         masks[i] = (uint64_t)tl__cell_i64(res, first + i, TL__COL_MEMBERS);
@@ -315,6 +318,18 @@ static int take_group(struct tl_worker *w, struct tl__claimed *claimed, int firs
     return row;
 }
 
+/* Between two leases of a subscription with an order nothing of it runs, so many small events are
+ * better claimed together; large ones would fill the memory. */
+static void adapt_batch(struct tl_worker *w, const PGresult *res)
+{
+    size_t bytes = PQresultMemorySize(res);
+
+    if (bytes > LARGE_BYTES)
+        w->batch = w->batch > 1 ? w->batch / 2 : 1;
+    else if (bytes < SMALL_BYTES && (uint32_t)PQntuples(res) > w->batch)
+        w->batch = w->batch < w->claim_batch / 2 ? w->batch * 2 : w->claim_batch;
+}
+
 void tl__claim_done(struct tl_worker *w, PGresult *res)
 {
     struct tl__claimed *claimed;
@@ -336,5 +351,6 @@ void tl__claim_done(struct tl_worker *w, PGresult *res)
     for (int row = 1; row < rows;)
         row = tl__cell_i64(res, row, TL__COL_SUBSCRIPTION) == SHARED ? take_group(w, claimed, row)
                                                                      : take_lease(w, claimed, row);
+    adapt_batch(w, res);
     tl__claimed_unref(claimed);
 }

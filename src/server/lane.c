@@ -17,7 +17,7 @@
 #include "log.h"
 #include "str.h"
 
-enum { MAX_KINDS = 4, WORKER_CONCURRENCY = 1000 };
+enum { MAX_KINDS = 4, WORKER_CONCURRENCY = 1000, CLAIM_BATCH = 500 };
 
 /* A subscription with an open target. Freed when it is retired and nothing is in flight. */
 struct served {
@@ -709,7 +709,8 @@ static tl_status connect_worker(struct tl__lane *lane)
     if (status == TL_OK)
         status = tl_worker_new(
             lane->client, "serve", NULL,
-            TL_WORKER_OPTIONS(.concurrency = WORKER_CONCURRENCY, .lease_us = options->lease_us,
+            TL_WORKER_OPTIONS(.concurrency = WORKER_CONCURRENCY, .claim_batch = CLAIM_BATCH,
+                              .lease_us = options->lease_us,
                               /* serve.c's own limit goes first */
                               .stop_timeout_us = options->stop_timeout_us + 10000000),
             &lane->worker);
