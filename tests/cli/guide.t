@@ -63,7 +63,8 @@ for my $file (@pages) {
         }
     };
     # links
-    for my $link ($page =~ /\]\(([^)#:]+)[^)]*\)/g) {
+    for my $link ($page =~ /\]\(([^)#]+)[^)]*\)/g) {
+        next if $link =~ /^https?:/;
         ok -e "$file/../$link", "$name: link $link";
     }
 }
