@@ -11,12 +11,12 @@ BEGIN
     END IF;
     LOCK TABLE @extschema@.topics IN SHARE ROW EXCLUSIVE MODE; -- first, as create_topic() does
     SELECT s.name INTO blocker FROM @extschema@.subscriptions s WHERE s.topic_id = number ORDER BY s.name LIMIT 1;
-    IF blocker IS NOT NULL AND NOT force THEN
+    IF blocker IS NOT NULL AND force IS NOT TRUE THEN
         PERFORM @extschema@.fail('TL001', format('topic "%s" has subscriptions, one is "%s"', drop_topic.name, blocker),
             jsonb_build_object('field', 'name', 'subscription', blocker), 'Unsubscribe first, or pass force => true.');
     END IF;
     SELECT x.name INTO blocker FROM @extschema@.schedules x WHERE x.topic_id = number ORDER BY x.name LIMIT 1;
-    IF blocker IS NOT NULL AND NOT force THEN
+    IF blocker IS NOT NULL AND force IS NOT TRUE THEN
         PERFORM @extschema@.fail('TL001', format('topic "%s" has schedules, one is "%s"', drop_topic.name, blocker),
             jsonb_build_object('field', 'name', 'schedule', blocker), 'Remove it with unschedule() first, or pass force => true.');
     END IF;
@@ -27,7 +27,7 @@ BEGIN
     -- now that no transaction that publishes to it is left
     DELETE FROM @extschema@.scheduled s WHERE s.topic_id = number;
     GET DIAGNOSTICS waiting = ROW_COUNT;
-    IF waiting > 0 AND NOT force THEN
+    IF waiting > 0 AND force IS NOT TRUE THEN
         PERFORM @extschema@.fail('TL001', format('topic "%s" has %s delayed events', drop_topic.name, waiting),
             jsonb_build_object('field', 'name', 'scheduled', waiting), 'Wait for them or cancel() them first, or pass force => true.');
     END IF;

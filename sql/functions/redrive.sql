@@ -7,22 +7,26 @@ CREATE OR REPLACE FUNCTION @extschema@.redrive(
 #variable_conflict use_column
 DECLARE
     chosen bigint[] := @extschema@.dead_chosen(ids, subscription, pattern, reason, since, until, tenant_id, max_events);
+    able   bigint[]; -- subscriptions that hand events out
     orphan record;
     n      bigint;
 BEGIN
     IF NOT coalesce(rate > 0 AND rate <= 1000000, true) THEN
         PERFORM @extschema@.fail('TL005', 'rate is not above 0 and up to 1000000', '{"field": "rate", "limit": 1000000}');
     END IF;
+    able := ARRAY(SELECT s.subscription_id FROM @extschema@.subscriptions s WHERE NOT coalesce(s.mode = 'sync' AND s.target LIKE 'sql:%', false));
     IF ids IS NOT NULL THEN
-        SELECT d.dead_letter_id, d.subscription AS name INTO orphan FROM @extschema@.dead_letters d
-         WHERE d.dead_letter_id = ANY (chosen) AND d.subscription_id IS NULL ORDER BY 1 LIMIT 1;
+        SELECT d.dead_letter_id, d.subscription AS name, d.subscription_id INTO orphan FROM @extschema@.dead_letters d
+         WHERE d.dead_letter_id = ANY (chosen) AND (d.subscription_id = ANY (able)) IS NOT TRUE ORDER BY 1 LIMIT 1;
         IF FOUND THEN
-            PERFORM @extschema@.fail('TL001', format('dead letter %s has no subscription any more, it was of "%s"', orphan.dead_letter_id, orphan.name),
+            PERFORM @extschema@.fail('TL001', format(CASE WHEN orphan.subscription_id IS NULL
+                    THEN 'dead letter %s has no subscription any more, it was of "%s"'
+                    ELSE 'dead letter %s is of subscription "%s", which runs in its publishers'' transactions now' END, orphan.dead_letter_id, orphan.name),
                 jsonb_build_object('field', 'ids', 'value', orphan.dead_letter_id), 'Publish its event again, then resolve() it.');
         END IF;
     END IF;
-    IF dry_run THEN
-        RETURN (SELECT count(*) FROM @extschema@.dead_letters d WHERE d.dead_letter_id = ANY (chosen) AND d.subscription_id IS NOT NULL);
+    IF dry_run IS NOT FALSE THEN
+        RETURN (SELECT count(*) FROM @extschema@.dead_letters d WHERE d.dead_letter_id = ANY (chosen) AND d.subscription_id = ANY (able));
     END IF;
     -- against a change of slots and unsubscribe() in between
     PERFORM FROM @extschema@.subscriptions s WHERE s.subscription_id IN (
@@ -30,7 +34,7 @@ BEGIN
     -- the lock, the look at the state under it and the order of due times
     WITH picked AS MATERIALIZED (
         SELECT d.* FROM @extschema@.dead_letters d
-         WHERE d.dead_letter_id = ANY (chosen) AND d.state = 'dead' AND d.subscription_id IS NOT NULL
+         WHERE d.dead_letter_id = ANY (chosen) AND d.state = 'dead' AND d.subscription_id = ANY (able)
          ORDER BY d.dead_letter_id FOR UPDATE SKIP LOCKED
     ), moved AS (
         -- one that is there already is on its way; not left to ON CONFLICT, which would wait for an ack()
@@ -54,4 +58,4 @@ BEGIN
     RETURN n;
 END $$;
 COMMENT ON FUNCTION @extschema@.redrive(bigint[], text, text, text, timestamptz, timestamptz, text, integer, double precision, boolean) IS
-    'Hand dead letters out again, each with all its attempts and beside the order of its key: nothing waits for it. ids, subscription, pattern, reason, since, until, tenant_id: which, at least one; pattern ** is all. max_events: at most so many, oldest first, 1 to 100000. rate: so many a second instead of all at once. dry_run: only count. What was redriven before is passed over, and two at once do each letter once. Works when the log has the event no more. Returns how many. TL001 when an id has no subscription any more, TL002 unknown id or subscription, TL005.';
+    'Hand dead letters out again, each with all its attempts and beside the order of its key: nothing waits for it. ids, subscription, pattern, reason, since, until, tenant_id: which, at least one; pattern ** is all. max_events: at most so many, oldest first, 1 to 100000. rate: so many a second instead of all at once. dry_run: only count. What was redriven before is passed over, and two at once do each letter once. Works when the log has the event no more. Returns how many. TL001 when an id has no subscription any more, or one that hands nothing out (mode sync with a sql: target), TL002 unknown id or subscription, TL005.';

@@ -37,7 +37,7 @@ BEGIN
             INTO number
             USING first, least(last, c.cursor), @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path;
         events := events + number;
-        CONTINUE WHEN dry_run OR number = 0;
+        CONTINUE WHEN dry_run IS NOT FALSE OR number = 0;
         replay_id := coalesce(replay_id, nextval('@extschema@.replay_ids'));
         INSERT INTO @extschema@.replays (replay_id, subscription_id, slot, cursor, upto, rate)
             VALUES (replay.replay_id, s.subscription_id, c.slot, first, least(last, c.cursor), replay.rate / s.slots);

@@ -6,7 +6,7 @@ DECLARE
 BEGIN
     IF octet_length(note) > 2000 THEN
         PERFORM @extschema@.fail('TL005', 'note is longer than 2000 bytes', '{"field": "note", "limit": 2000}');
-    ELSIF dry_run THEN
+    ELSIF dry_run IS NOT FALSE THEN
         RETURN cardinality(chosen);
     END IF;
     WITH picked AS MATERIALIZED (

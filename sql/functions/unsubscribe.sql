@@ -12,7 +12,7 @@ BEGIN
     -- in the order of locks, so that no claim or ack is caught in between
     PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id ORDER BY c.slot FOR UPDATE;
     PERFORM FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id ORDER BY l.token FOR UPDATE;
-    IF NOT force THEN
+    IF force IS NOT TRUE THEN
         SELECT count(*) INTO leased FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id;
         SELECT count(*) INTO retrying FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id;
         pending := @extschema@.has_pending(s);

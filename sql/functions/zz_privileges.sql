@@ -1,4 +1,4 @@
--- PUBLIC gets nothing; see grant_publish and grant_consume.
+-- PUBLIC gets nothing; see grant_publish, grant_consume, grant_operate and grant_serve.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA @extschema@ FROM PUBLIC;
 
 -- Whoever was given something before has no right to functions made since: give it again.
@@ -14,7 +14,11 @@ BEGIN
     LOOP
         PERFORM @extschema@.grant_publish(g.grantee, g.topic);
     END LOOP;
-    FOR g IN SELECT DISTINCT pg_get_userbyid(a.grantee) AS grantee, t.name AS topic
+    FOR g IN SELECT DISTINCT pg_get_userbyid(a.grantee) AS grantee, t.name AS topic,
+                    EXISTS (SELECT FROM pg_proc p, aclexplode(p.proacl) b
+                             WHERE p.oid = '@extschema@.pause(text,text)'::regprocedure AND b.grantee = a.grantee) AS operates,
+                    EXISTS (SELECT FROM pg_class r, aclexplode(r.relacl) b
+                             WHERE r.oid = '@extschema@.resends'::regclass AND b.grantee = a.grantee AND b.privilege_type = 'UPDATE') AS serves
                FROM @extschema@.topics t
                JOIN pg_class c ON c.oid = ('@extschema@.topic_' || t.name)::regclass, aclexplode(c.relacl) a
               WHERE a.privilege_type = 'SELECT' AND a.grantee NOT IN (0, c.relowner)
@@ -22,5 +26,11 @@ BEGIN
                               AND b.grantee = a.grantee AND b.privilege_type = 'UPDATE')
     LOOP
         PERFORM @extschema@.grant_consume(g.grantee, g.topic);
+        IF g.operates THEN
+            PERFORM @extschema@.grant_operate(g.grantee, g.topic);
+        END IF;
+        IF g.serves THEN
+            PERFORM @extschema@.grant_serve(g.grantee, g.topic);
+        END IF;
     END LOOP;
 END $$;

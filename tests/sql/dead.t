@@ -243,4 +243,24 @@ subtest 'SUB-10: stop, resume, skip' => sub {
     is($s->do("SELECT active, pause_reason FROM trunkline.subscriptions WHERE name = '$f'"), 't|', 'it is active');
 };
 
+subtest 'redrive to who gets no events any more' => sub {
+    $s->do("CREATE FUNCTION public.inline(jsonb) RETURNS void LANGUAGE sql AS ''");
+    dead('inline', 2);
+    $s->do("SELECT trunkline.subscribe('inline', '**', 'inline', mode => 'sync', target => 'sql:public.inline')");
+    my ($id) = ids('inline');
+    refuses($s, "SELECT trunkline.redrive(ids => ARRAY[$id])", 'TL001', {field => 'ids', value => $id}, 'by id');
+    is($s->do("SELECT trunkline.redrive(subscription => 'inline', dry_run => true), trunkline.redrive(subscription => 'inline')"), '0|0', 'by a condition');
+    is(states('inline'), 'dead dead', 'they stay dead');
+};
+
+subtest 'no answer is not a yes' => sub {
+    dead('null', 2);
+    is($s->do("SELECT trunkline.redrive(subscription => 'null', dry_run => NULL), trunkline.discard(subscription => 'null', dry_run => NULL)"), '2|2', 'counted');
+    is(states('null'), 'dead dead', 'and no more');
+    is($s->do("SELECT replay_id IS NULL, events FROM trunkline.replay('null', 'beginning', dry_run => NULL)"), 't|2', 'replay');
+    $s->do("SELECT trunkline.publish('t', '1', 'null')");
+    refuses($s, "SELECT trunkline.unsubscribe('null', NULL)", 'TL001', undef, 'unsubscribe');
+    refuses($s, "SELECT trunkline.drop_topic('null', NULL)", 'TL001', undef, 'drop_topic');
+};
+
 done_testing;

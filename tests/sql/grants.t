@@ -152,6 +152,19 @@ subtest 'both' => sub {
     is($as{both}->do("SELECT type FROM trunkline.claim('me')"), 'mine', 'publish and consume with one role');
 };
 
+subtest 'an upgrade gives operators and servers the functions made since' => sub {
+    my ($operator, $server, $neither) = map { "tl_${_}_$mark" } qw(old_operator old_server neither);
+    $owner->do("CREATE ROLE $operator; CREATE ROLE $server; CREATE ROLE $neither;
+        SELECT trunkline.grant_operate('$operator'), trunkline.grant_serve('$server'), trunkline.grant_consume('$neither');
+        REVOKE EXECUTE ON FUNCTION trunkline.redrive FROM $operator;
+        REVOKE EXECUTE ON FUNCTION trunkline.record_attempts FROM $server");
+    open my $in, '<', 'sql/functions/zz_privileges.sql' or die;
+    $owner->do(join('', <$in>) =~ s/\@extschema\@/trunkline/gr);
+    my $may = sub { my ($role, $name) = @_; return $owner->do("SELECT bool_and(has_function_privilege('$role', oid, 'EXECUTE')) FROM pg_proc WHERE pronamespace = 'trunkline'::regnamespace AND proname = '$name'") };
+    is(join(' ', map { my $role = $_; map { $may->($role, $_) } 'redrive', 'record_attempts' } $operator, $server, $neither), 't f f t f f', 'each its own');
+    $owner->do("DROP OWNED BY $_; DROP ROLE $_") for $operator, $server, $neither;
+};
+
 # names that need quoting
 $owner->do(qq(CREATE ROLE "Odd; ""Role $mark" LOGIN; SELECT trunkline.grant_publish('Odd; "Role $mark'), trunkline.grant_consume('Odd; "Role $mark'); SELECT trunkline.create_topic('odd')));
 is($owner->do("SELECT has_sequence_privilege('Odd; \"Role $mark', 'trunkline.position_odd', 'SELECT')"), 't', 'a role whose name needs quoting');
