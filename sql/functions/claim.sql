@@ -76,7 +76,7 @@ BEGIN
         EXIT WHEN fresh + retried > 0;
         -- nothing but events that had expired or have to wait: look on, but not for ever
         tries := tries + 1;
-        EXIT WHEN tries = 100;
+        EXIT WHEN tries = 100 OR tries * max_events >= 10000;
     END LOOP;
     IF taken.is_tracked AND fresh + retried > 0 THEN
         PERFORM @extschema@.track_claim(s, topic, taken.token);

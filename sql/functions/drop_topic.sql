@@ -21,7 +21,8 @@ BEGIN
             jsonb_build_object('field', 'name', 'schedule', blocker), 'Remove it with unschedule() first, or pass force => true.');
     END IF;
     DELETE FROM @extschema@.schedules x WHERE x.topic_id = number;
-    DELETE FROM @extschema@.subscriptions s WHERE s.topic_id = number;
+    -- in the order of locks, so that no claim or ack is caught in between
+    PERFORM @extschema@.unsubscribe(s.name, true) FROM @extschema@.subscriptions s WHERE s.topic_id = number ORDER BY s.subscription_id;
     PERFORM pg_advisory_xact_lock(@extschema@.lock_class(), 5); -- a mover has rows of ours and wants the topic
     EXECUTE format('DROP TABLE @extschema@.%I', 'topic_' || drop_topic.name);
     -- now that no transaction that publishes to it is left

@@ -350,4 +350,16 @@ subtest 'unsubscribe against an ack and a claim in flight' => sub {
     is($s->do("SELECT count(*) FROM trunkline.leases l WHERE NOT EXISTS (SELECT FROM trunkline.subscriptions x WHERE x.subscription_id = l.subscription_id)"), 0, 'no lease is left');
 };
 
+subtest 'drop_topic with force against an ack in flight' => sub {
+    feed('dropped', 3);
+    my ($t) = split /\n/, $s->do("SELECT token FROM trunkline.claim('dropped')");
+    $s->do("BEGIN; SELECT FROM trunkline.leases WHERE token = '$t' FOR UPDATE");
+    $other->start("SELECT trunkline.drop_topic('dropped', force => true)");
+    $other->wait_blocked;
+    is($s->do("SELECT trunkline.ack('$t', NULL, '[{\"position\": 1}]')"), 3, 'the ack ends');
+    $s->do('COMMIT');
+    $other->finish;
+    is($other->{error}, undef, 'and then the topic is dropped');
+};
+
 done_testing;

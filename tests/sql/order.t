@@ -457,4 +457,13 @@ subtest 'next_due: not before what all wait for' => sub {
     cmp_ok($main->do("SELECT trunkline.next_due('{$id}') / 1e6"), '>', 20, 'those behind it are not due before it is settled');
 };
 
+subtest 'a claim of many passes a bounded number of events that wait' => sub {
+    feed('crowded', 'a', '');
+    my ($t) = claim('crowded');
+    ack($t, undef, '1');
+    $main->do("INSERT INTO trunkline.topic_crowded (type, key, data) SELECT 't', 'a', '1' FROM generate_series(1, 12000)");
+    is((claim('crowded', 10000))[0], 'none', 'nothing yet');
+    is($main->do("SELECT behind FROM trunkline.subscription_status WHERE name = 'crowded'"), 2000, 'ten thousand of them, a statement does not grow with what waits');
+};
+
 done_testing;
