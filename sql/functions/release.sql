@@ -1,5 +1,7 @@
 CREATE OR REPLACE FUNCTION @extschema@.release(token uuid) RETURNS bigint LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
+    SET search_path = pg_catalog, pg_temp
+    -- filter_path: who claims, takes over and settles has to see the same events
+    SET TimeZone = 'UTC' AS $$
 DECLARE
     l      @extschema@.leases;
     s      @extschema@.subscriptions;

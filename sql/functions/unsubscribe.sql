@@ -2,7 +2,9 @@ CREATE OR REPLACE FUNCTION @extschema@.unsubscribe(name text, force boolean DEFA
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
     -- the log is read along its primary key, whatever the statistics of a young leaf say
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+    -- filter_path: who claims, takes over and settles has to see the same events
+    SET TimeZone = 'UTC' AS $$
 DECLARE
     s        @extschema@.subscriptions := @extschema@.lock_subscription(unsubscribe.name);
     leased   bigint;

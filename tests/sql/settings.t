@@ -50,4 +50,18 @@ subtest 'TimeZone, DateStyle, IntervalStyle' => sub {
     }
 };
 
+subtest 'a filter that compares times' => sub {
+    my ($utc, $tokyo) = map { odd("TimeZone = '$_'") } 'UTC', 'Asia/Tokyo';
+    $plain->do(q{SELECT trunkline.create_topic('times');
+        SELECT trunkline.subscribe('times', '**', 'times', filter_path => '$.at.datetime() > "2026-01-01T00:00:00+00".datetime()');
+        SELECT trunkline.publish('t', '{"at": "2026-01-01T03:00:00"}', 'times')});
+    is($utc->do("SELECT count(*) FROM trunkline.claim('times')"), 1, 'claimed');
+    $plain->do("UPDATE trunkline.leases SET until = now() - interval '1 s'");
+    my ($token) = $tokyo->do("SELECT token FROM trunkline.claim('times')");
+    isnt($token, '', 'taken over in another time zone');
+    is($tokyo->do("SELECT trunkline.ack('$token', NULL, '[{\"position\": 1}]')"), 1, 'and failed there');
+    is($plain->do('SELECT count(*) FROM trunkline.retries'), 1, 'not lost');
+    is($tokyo->do('SHOW TimeZone'), 'Asia/Tokyo', 'the session keeps its own');
+};
+
 done_testing();
