@@ -378,9 +378,8 @@ tl_status tl__serve_run(const struct tl__serve_options *options)
     raise_file_limit();
     if (options->webhook_allow && !tl__netguard_allow(&d->guard, options->webhook_allow)) {
         tl__log_event(TL_LOG_ERROR, "start_failed", "message",
-                      "the list of allowed addresses is malformed: "
-                      "10.0.0.0/8,127.0.0.1,fd00::/8,hooks.example.com",
-                      NULL);
+                      "the list of allowed addresses is malformed", "list", options->webhook_allow,
+                      "hint", "such as 10.0.0.0/8,127.0.0.1,fd00::/8,hooks.example.com", NULL);
         free(d);
         return TL_E_INVALID;
     }

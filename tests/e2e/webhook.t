@@ -130,6 +130,7 @@ ok wait_for(sub { requests('/ok/allowed') == 1 }), 'TRUNKLINE_WEBHOOK_ALLOW allo
 is stop_program($serve), 0, 'stop';
 my $bad = start_program([$ENV{TRUNKLINE_BIN}, 'serve', '--webhook-allow', '10.0.0.0/33']);
 is wait_exit($bad), 2, 'a malformed list: 2';
+like slurp($bad->{err}), qr{malformed" list=10\.0\.0\.0/33}, 'which is shown';
 
 # A stop that takes too long, and a second signal.
 my $never = workdir() . '/never';
