@@ -50,7 +50,7 @@ is +(tl(['migrate', 'up', '--db', $by_hand]))[0], 10, 'up refuses';
 # Doctor.
 $out = tl_ok(['doctor', '--json']);
 my %checks = map { $_->{check} => $_ } map { decode($_) } split /\n/, $out;
-is_deeply [sort keys %checks], [sort qw(database server schema functions listeners horizon subscriptions)], 'doctor looks at';
+is_deeply [sort keys %checks], [sort qw(database server schema functions listeners horizon subscriptions webhooks)], 'doctor looks at';
 is_deeply [grep { $_->{state} ne 'ok' } values %checks], [], 'and all is well';
 my $fifo = workdir() . '/sql';
 system('mkfifo', $fifo) == 0 or die;

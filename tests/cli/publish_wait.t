@@ -38,7 +38,7 @@ is_deeply decode(slurp($waiting->{out}))->{outcomes}, [{subscription => 'pull/on
 # Given up.
 $waiting = start_program([$bin, 'publish', 'a', '3', '--wait', '30s']);
 my $json;
-ok wait_for(sub { (undef, $json) = tl(['claim', 'pull/one', '--json']); $json =~ /token/ }), 'claimed';
+ok wait_for(sub { (undef, $json) = tl(["claim", "pull/one", "--json"]); $json =~ /"token":\s*"/ }), 'claimed';
 $claimed = decode((split /\n/, $json)[0]);
 my $position = query($db, 'SELECT max(position) FROM trunkline.topic_bus');
 tl_ok(['ack', $claimed->{token}, '--fail', $position, '--error', 'no such order']);

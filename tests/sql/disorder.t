@@ -85,6 +85,10 @@ BEGIN
         IF mine.token IS NULL THEN
             idle := idle + 1;
             EXIT WHEN over AND NOT EXISTS (SELECT FROM trunkline.subscription_status WHERE name = who AND (behind > 0 OR leased > 0 OR retrying > 0));
+            IF over THEN -- stopped after the operator had looked for the last time
+                PERFORM trunkline.resume(name) FROM trunkline.subscriptions WHERE name = who AND NOT active;
+                COMMIT;
+            END IF;
             PERFORM pg_sleep(0.005);
             CONTINUE;
         END IF;
