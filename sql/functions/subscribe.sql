@@ -61,6 +61,7 @@ BEGIN
             AND (SELECT bool_and(coalesce(p BETWEEN interval '0' AND interval '1 year', false)) FROM unnest(new.retry_schedule) p), new.retry_schedule IS NULL),
             'is not 1 to 100 pauses of 0 to 1 year', 100),
         ('on_failure', new.on_failure IN ('retry', 'block_key', 'stop'), 'is not retry, block_key or stop', NULL),
+        ('on_failure', new.on_failure <> 'block_key' OR new.ordering <> 'none', 'block_key needs ordering key or total', NULL),
         ('slots', new.slots BETWEEN 1 AND 256, 'is not 1 to 256', 256),
         ('slots', new.slots = 1 OR new.ordering = 'key', 'above 1 needs ordering key', NULL),
         ('mode', new.mode IN ('async', 'sync'), 'is not async or sync', NULL),

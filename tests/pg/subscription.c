@@ -79,7 +79,7 @@ static void every_option_has_its_effect(void **state)
         {{.ordering = TL_ORDERING_NONE}, "on_failure", "retry"},
         {{.ordering = TL_ORDERING_NONE}, "ordering", "none"},
         {{.on_failure = TL_ON_FAILURE_RETRY}, "on_failure", "retry"},
-        {{.on_failure = TL_ON_FAILURE_BLOCK_KEY, .ordering = TL_ORDERING_NONE},
+        {{.on_failure = TL_ON_FAILURE_BLOCK_KEY, .ordering = TL_ORDERING_TOTAL},
          "on_failure",
          "block_key"},
         {{.on_failure = TL_ON_FAILURE_STOP}, "on_failure", "stop"},

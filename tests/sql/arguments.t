@@ -132,7 +132,7 @@ subtest 'subscribe' => sub {
     bad("subscribe('x', '*', $_)", 'retry_schedule') for "backoff => 'schedule'", "backoff => 'fixed', retry_schedule => '{1s}'";
     bad("subscribe('x', '*', retry_schedule => $_)", 'retry_schedule', 100) for "'{}'", "'{NULL}'", "'{-1s}'", "'{2 years}'", "'{{1s}}'", "array_fill(interval '1 s', ARRAY[101])";
     good("subscribe('x', '*', retry_schedule => '{1s, 5 min}')");
-    bad("subscribe('x', '*', on_failure => $_)", 'on_failure') for "''", "'die'";
+    bad("subscribe('x', '*', on_failure => $_)", 'on_failure') for "''", "'die'", "'block_key', ordering => 'none'";
     bad("subscribe('x', '*', slots => $_)", 'slots', 256) for 'NULL', 0, 257;
     bad("subscribe('x', '*', slots => 2, ordering => '$_')", 'slots') for 'none', 'total';
     bad("subscribe('x', '*', mode => $_)", 'mode') for 'NULL', "'later'";

@@ -143,7 +143,7 @@ subtest 'retry: others overtake' => sub {
 };
 
 subtest 'none: nothing waits' => sub {
-    my $f = feed('loose', 'a a', "ordering => 'none', on_failure => 'block_key'");
+    my $f = feed('loose', 'a a', "ordering => 'none'");
     my ($token) = claim($f, 1);
     ack($token, undef, '1');
     is((claim($f))[1], '2:1', 'the next of the key is handed out');
