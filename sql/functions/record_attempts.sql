@@ -21,11 +21,15 @@ BEGIN
          WHERE CASE s.target_options ->> 'log' WHEN 'none' THEN false WHEN 'failures' THEN NOT x.is_delivered ELSE true END;
     GET DIAGNOSTICS logged = ROW_COUNT;
 
-    FOR a IN SELECT x.* FROM ROWS FROM (jsonb_to_recordset(attempts) AS (subscription_id bigint, event_id uuid, event_type text, "position" bigint,
+    FOR a IN WITH x AS MATERIALIZED (
+                SELECT y.* FROM ROWS FROM (jsonb_to_recordset(attempts) AS (subscription_id bigint, event_id uuid, event_type text, "position" bigint,
                         attempt integer, resend_id bigint, is_delivered boolean, is_rejected boolean, http_status integer, error text))
-                    WITH ORDINALITY x(subscription_id, event_id, event_type, "position", attempt, resend_id, is_delivered, is_rejected, http_status, error, place)
+                    WITH ORDINALITY y(subscription_id, event_id, event_type, "position", attempt, resend_id, is_delivered, is_rejected, http_status, error, place))
+             SELECT x.* FROM x
               WHERE NOT x.is_delivered OR x.resend_id IS NOT NULL
                  OR EXISTS (SELECT FROM @extschema@.endpoints e WHERE e.subscription_id = x.subscription_id)
+                 -- a success after a failure that is among these
+                 OR x.subscription_id IN (SELECT f.subscription_id FROM x f WHERE NOT f.is_delivered)
               ORDER BY x.subscription_id, x.place
     LOOP
         IF a.resend_id IS NOT NULL THEN

@@ -101,7 +101,7 @@ sub attempt {
         url => $url, is_delivered => $with{ok} ? JSON::PP::true : JSON::PP::false, http_status => $with{status} // 500, error => 'HTTP 500',
         response => 'no', duration_us => 1500, started_us => 1_700_000_000_000_000, $with{resend} ? (resend_id => $with{resend} + 0) : (),
         $with{rejected} ? (is_rejected => JSON::PP::true) : ()});
-    return $s->do("SELECT trunkline.record_attempts('[$json]')");
+    return $with{later} ? $json : $s->do("SELECT trunkline.record_attempts('[$json]')");
 }
 sub endpoint { my ($name, $what) = @_; return $s->do("SELECT $what FROM trunkline.endpoints WHERE subscription_id = $id{$name}") }
 sub listed { my ($name, $what, $who) = @_; return $s->do("SELECT $what FROM trunkline.webhook_list('" . ($who // 'd') . "') WHERE subscription_id = $id{$name}") }
@@ -131,6 +131,8 @@ subtest 'SUB-11 the breaker' => sub {
     is(listed('b', 'failures, open_us'), '2|', 'two of three failures: closed');
     attempt('b', ok => 1);
     is(endpoint('b', 'count(*)'), 0, 'a success forgets them');
+    $s->do(sprintf q(SELECT trunkline.record_attempts('[%s, %s]')), attempt('b', later => 1), attempt('b', ok => 1, later => 1));
+    is(endpoint('b', 'count(*)'), 0, 'also when it comes together with them');
     attempt('b') for 1 .. 3;
     like(listed('b', 'open_us'), qr/^(9|10)\d{6}$/, 'three in a row: open for the pause');
     my $until = endpoint('b', 'open_until');
