@@ -773,6 +773,15 @@ tl_status tl__lane_open(const struct tl__lane_settings *settings, uv_loop_t *loo
     return TL_OK;
 }
 
+/* A command that was ended is in flight until its process group is gone. */
+static bool is_in_flight(const struct tl__lane *lane, const struct tl__sink_kind *kind)
+{
+    for (const struct served *s = lane->retired; s; s = s->next)
+        if (s->kind == kind)
+            return true;
+    return false;
+}
+
 void tl__lane_close(struct tl__lane *lane)
 {
     lane->has_ended = true;
@@ -784,7 +793,8 @@ void tl__lane_close(struct tl__lane *lane)
     while (lane->served)
         retire(lane->served);
     for (size_t i = 0; lane->settings.kinds[i]; i++)
-        if (lane->settings.kinds[i]->stop && lane->envs[i].shared && !lane->retired)
+        if (lane->settings.kinds[i]->stop && lane->envs[i].shared &&
+            !is_in_flight(lane, lane->settings.kinds[i]))
             lane->envs[i].shared = lane->settings.kinds[i]->stop(lane->envs[i].shared);
 }
 
@@ -792,6 +802,9 @@ struct tl__lane *tl__lane_free(struct tl__lane *lane)
 {
     if (!lane)
         return NULL;
+    for (size_t i = 0; lane->settings.kinds[i]; i++) /* what commands that were ended still used */
+        if (lane->settings.kinds[i]->stop && lane->envs[i].shared)
+            lane->envs[i].shared = lane->settings.kinds[i]->stop(lane->envs[i].shared);
     close(lane->timer_fd);
     tl__subscription_list_free(lane->posted);
     send_resends(lane, lane->resends); /* only frees them */
