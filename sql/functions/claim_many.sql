@@ -8,8 +8,6 @@ CREATE OR REPLACE FUNCTION @extschema@.claim_many(
     SET search_path = pg_catalog, pg_temp
     -- the log is read along its primary key, whatever the statistics of a young leaf say
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
-    -- to plan the look at all subscriptions anew takes longer than the look itself
-    SET plan_cache_mode = force_generic_plan
     -- filter_path: who claims, takes over and settles has to see the same events
     SET TimeZone = 'UTC' AS $$
 #variable_conflict use_column
