@@ -14,7 +14,7 @@ DECLARE
     now_at   timestamptz := clock_timestamp();
 BEGIN
     IF jsonb_typeof(failures) <> 'array' OR jsonb_path_exists(failures,
-        '$[*] ? (@.type() != "object" || !(exists(@.position)) || @.position.type() != "number" || @.position != @.position.floor() || @.position > 9e18
+        '$[*] ? (@.type() != "object" || !(exists(@.position)) || @.position.type() != "number" || @.position != @.position.floor() || @.position < 0 || @.position > 9e18
                  || exists(@.retry_after_us ? (@.type() != "number" || @ != @.floor() || @ < 0 || @ > 9e18))
                  || exists(@.wish_us ? (@.type() != "number" || @ != @.floor() || @ < 0 || @ > 9e18))
                  || exists(@.floor_us ? (@.type() != "number" || @ != @.floor() || @ < 0 || @ > 9e18))
@@ -23,11 +23,12 @@ BEGIN
         PERFORM @extschema@.fail('TL005', 'failures is not an array of objects with position, error, verdict (retry, fail, skip, defer or expired), retry_after_us, wish_us, floor_us',
             '{"field": "failures"}');
     END IF;
-    FOR f IN SELECT x."position", coalesce(x.error, '') AS error, coalesce(x.verdict, 'retry') AS verdict,
-                    CASE WHEN x.retry_after_us IS NOT NULL THEN least(x.retry_after_us, 86400000000 * 365) * interval '1 us' END AS exact,
-                    CASE WHEN x.wish_us IS NOT NULL THEN least(x.wish_us, 86400000000 * 365) * interval '1 us' END AS wish,
-                    CASE WHEN x.floor_us IS NOT NULL THEN least(x.floor_us, 86400000000 * 365) * interval '1 us' END AS floor
-               FROM jsonb_to_recordset(failures) AS x("position" bigint, error text, verdict text, retry_after_us bigint, wish_us bigint, floor_us bigint)
+    -- numeric: 1.0 is a whole number, too
+    FOR f IN SELECT x."position"::bigint, coalesce(x.error, '') AS error, coalesce(x.verdict, 'retry') AS verdict,
+                    CASE WHEN x.retry_after_us IS NOT NULL THEN least(x.retry_after_us, 86400000000 * 365)::bigint * interval '1 us' END AS exact,
+                    CASE WHEN x.wish_us IS NOT NULL THEN least(x.wish_us, 86400000000 * 365)::bigint * interval '1 us' END AS wish,
+                    CASE WHEN x.floor_us IS NOT NULL THEN least(x.floor_us, 86400000000 * 365)::bigint * interval '1 us' END AS floor
+               FROM jsonb_to_recordset(failures) AS x("position" numeric, error text, verdict text, retry_after_us numeric, wish_us numeric, floor_us numeric)
               ORDER BY 1
     LOOP
         SELECT * INTO r FROM @extschema@.retries x WHERE x.token = l.token AND x."position" = f."position";

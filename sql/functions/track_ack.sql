@@ -6,7 +6,7 @@ BEGIN
         RETURN; -- record_failures() will say so
     END IF;
     WITH failed AS (
-        SELECT f ->> 'position' AS "position", coalesce(f ->> 'verdict', 'retry') AS verdict, left(nullif(f ->> 'error', ''), 2000) AS error
+        SELECT CASE jsonb_typeof(f -> 'position') WHEN 'number' THEN trim_scale((f ->> 'position')::numeric)::text END AS "position", coalesce(f ->> 'verdict', 'retry') AS verdict, left(nullif(f ->> 'error', ''), 2000) AS error
           FROM jsonb_array_elements(failures) f),
     ended AS (
         SELECT d."position", d.attempts,

@@ -129,6 +129,8 @@ subtest 'failures that make no sense' => sub {
     $bad->('[{}]', 'no position');
     $bad->('[{"position": "1"}]', 'position is a string');
     $bad->('[{"position": 1.5}]', 'position is no whole number');
+    $bad->('[{"position": -9e30}]', 'position is far below all');
+    $bad->('[{"position": 99.0}]', 'a whole number, of no event here', 99);
     $bad->('[{"position": 1, "verdict": "maybe"}]', 'unknown verdict');
     $bad->('[{"position": 1, "verdict": null}]', 'verdict null');
     $bad->('[{"position": 1, "retry_after_us": "1"}]', 'retry_after_us is a string');
