@@ -220,7 +220,7 @@ subtest 'IDM-2: tracking' => sub {
     $s->do("SELECT trunkline.release('$token')");
     is($rows->(), '1:completed:1 2:retrying:0 3:retrying:0', 'handed back');
     ($token) = claim($f);
-    ack($token, undef, '[{"position": 2, "error": "e"}, {"position": 3, "verdict": "skip"}]');
+    ack($token, undef, '[{"position": 2.0, "error": "e"}, {"position": 3, "verdict": "skip"}]');
     is($rows->(), '1:completed:1 2:retrying:1 3:skipped:1', 'failed, skipped') or diag($rows->());
     ($token) = claim($f);
     ack($token, undef, '[{"position": 4, "verdict": "fail", "error": "no"}]');
