@@ -20,6 +20,7 @@ expect() {
     output=$(tools/run-tests --build "$build" 2>&1) || status=$?
     is "$(tail -n 1 <<<"$output") ($status)" "$2 ($3)" "$1"
     like "$output" "$4" "$1: says why"
+    summary=$(sed -n '/^failed:$/,$p' <<<"$output")
 }
 
 expect "plan and points agree" "2 passed, 0 failed, 0 skipped" 0 "2 passed" 'echo 1..2; echo ok 1; echo ok 2 - x'
@@ -42,6 +43,27 @@ unset CI
 # shellcheck disable=SC2016
 expect "own directory and no database of the user" "1 passed, 0 failed, 0 skipped" 0 "1 passed" \
     'echo 1..1; [ -w "$TRUNKLINE_TEST_DIR" ] && [ "$HOME" = "$TRUNKLINE_TEST_DIR" ] && [ -z "$DATABASE_URL" ] && echo ok 1'
+
+# The end of the output alone says what failed, however much came before.
+expect "a summary" "2 passed, 2 failed, 0 skipped" 1 "not ok 2 - two" \
+    'echo ok 1; echo not ok 2 - two; echo "# got: 1"; echo "# expected: 2"; echo "# of nothing"; echo ok 3; echo "# fine"; echo "    not ok 1 - inner"; echo not ok 4 - four; for i in {1..300}; do echo noise; done; echo 1..4; exit 2'
+is "$summary" "failed:
+  unit/it
+    exit status 2
+    not ok 2 - two
+    # got: 1
+    # expected: 2
+    # of nothing
+        not ok 1 - inner
+    not ok 4 - four
+2 passed, 2 failed, 0 skipped" "the summary has the failed points with what they say, and nothing else"
+expect "a long summary" "0 passed, 100 failed, 0 skipped" 1 "not ok 100" 'for i in {1..100}; do echo "not ok $i"; done; echo 1..100'
+is "$(wc -l <<<"$summary") $(tail -n 2 <<<"$summary" | head -n 1 | cut -d'(' -f 2 | cut -d' ' -f 1-4)" "34 70 more lines in" "it is bounded"
+expect "death without a point" "0 passed, 1 failed, 0 skipped" 1 "SIGKILL" 'kill -KILL $$'
+is "$(sed -n 2,3p <<<"$summary")" "  unit/it
+    ended without a plan" "a program that died is named with its end"
+expect "nothing failed" "1 passed, 0 failed, 0 skipped" 0 "1 passed" 'echo ok 1; echo 1..1'
+is "$summary" "" "no summary of nothing"
 
 status=0
 output=$(tools/run-tests --build "$dir/build" nothing 2>&1) || status=$?
