@@ -1,5 +1,6 @@
 /*
- * trunkline.h: the whole public interface of libtrunkline.
+ * trunkline.h: the whole public interface of libtrunkline; the event store's part is in store.h, which
+ * it includes.
  *
  * Trunkline is one log in PostgreSQL that is both an event bus and an event store. This header is
  * the authority: what is not in it is not API. It is clean C99 and C++.
@@ -823,4 +824,7 @@ TL_API TL_MUSTCHECK tl_status tl_migrate_verify(tl_client *c);
 #ifdef __cplusplus
 }
 #endif
+
+#include <trunkline/store.h>
+
 #endif /* TRUNKLINE_H */

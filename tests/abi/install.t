@@ -22,14 +22,14 @@ is "$(pkg-config --print-requires trunkline)" "" "a user of the shared library n
 like "$(pkg-config --print-requires-private trunkline)" 'libpq' "a static link needs libpq"
 like "$(objdump -p "$lib/libtrunkline.so")" 'SONAME +libtrunkline\.so\.0' "soname 0"
 
-# Every TL_API function, declared over one or more lines.
-declared=$(tr '\n' ' ' <include/trunkline/trunkline.h | grep -oE '\bTL_API [^;(]*\(' |
+# Every TL_API function of the installed headers, declared over one or more lines.
+declared=$(cat "$prefix"/include/trunkline/*.h | tr '\n' ' ' | grep -oE '\bTL_API [^;(]*\(' |
     grep -oE 'tl_[a-z0-9_]+ *\($' | tr -d ' (' | sort)
 exported=$(nm -D --defined-only "$lib/libtrunkline.so" | awk '$2 != "A" {print $3}' | sed 's/@.*//' | sort)
 is "$exported" "$declared" "exported are the functions of the header, no more and no less"
 
 flags=(-Wall -Wextra -Wpedantic -Werror)
-for header in trunkline/trunkline.h trunkline/trunkline_version.h; do
+for header in trunkline/trunkline.h trunkline/store.h trunkline/trunkline_version.h; do
     printf '#include <%s>\n#include <%s>\nextern int used;\n' "$header" "$header" >"$dir/alone.c"
     read -ra include < <(pkg-config "${moved[@]}" --cflags trunkline)
     for compiler in "gcc -std=c99" "g++ -x c++ -std=c++11"; do
