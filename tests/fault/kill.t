@@ -25,6 +25,8 @@ work = tempfile.mkdtemp(prefix="tl-kill-", dir="/tmp")
 os.chmod(work, 0o755)
 results = []
 processes = {}
+log_starts = {}
+NO_CONNECTION = 3  # exit code of serve
 
 
 def check(is_good, name, detail=""):
@@ -52,6 +54,7 @@ def sql_surely(query, limit=60):
 
 def start(name, *command):
     log = open(f"{work}/{name}.err", "a")
+    log_starts[name] = log.tell()
     processes[name] = (subprocess.Popen(command, stdout=log, stderr=log,
                                         env={**os.environ, "TRUNKLINE_DB": db}), command)
 
@@ -77,6 +80,20 @@ def kill_one():
     name = f"{victim}{dice.randrange(2)}"
     end(name, signal.SIGKILL)
     start(name, *processes[name][1])
+
+
+def all_ready():
+    """Daemons as under a supervisor: one that came while the server recovered has ended, and starts again."""
+    ready = 0
+    for i in range(2):
+        name = f"daemon{i}"
+        process, command = processes[name]
+        if process.poll() == NO_CONNECTION:
+            start(name, *command)
+        with open(f"{work}/{name}.err") as log:
+            log.seek(log_starts[name])
+            ready += "event=ready" in log.read()
+    return ready == 2
 
 
 def drained():
@@ -179,8 +196,8 @@ try:
     sql_surely("SELECT 1")
     for i in range(3):
         check(end(f"publisher{i}", signal.SIGTERM) == 0, f"publisher {i} ended well", open(f"{work}/publisher{i}.err").read())
-    deadline = time.monotonic() + 90
-    while not drained() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 180
+    while not (all_ready() and drained()) and time.monotonic() < deadline:
         time.sleep(0.05)
     check(drained(), "everything drained",
           sql("SELECT name, behind, leased, retrying FROM trunkline.subscription_status"))
