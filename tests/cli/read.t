@@ -111,7 +111,7 @@ $tail = start_program([$bin, 'tail', '--json', '-n', 2, '--pattern', 'cut.*']);
 ok wait_for(sub { slurp($tail->{err}) =~ /waiting/ }), 'tail waits';
 tl_ok(['publish', 'cut.before', '1']);
 ok wait_for(sub { slurp($tail->{out}) =~ /cut\.before/ }), 'it gets an event';
-query($db, q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'trunkline tail'));
+query($db, q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'trunkline tail'));
 tl_ok(['publish', 'cut.after', '2']);
 is wait_exit($tail), 0, 'after its connection was cut';
 is types(slurp($tail->{out})), 'cut.before,cut.after', 'WAK-4 it goes on where it was';

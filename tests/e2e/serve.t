@@ -33,7 +33,7 @@ is stop_program($serve), 0, 'the leader stops';
 ok wait_for(sub { slurp($second->{err}) =~ /event=leader/ }), 'the other one leads';
 
 # All connections are cut: it comes back by itself.
-query($db, q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'trunkline serve'));
+query($db, q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'trunkline serve'));
 tl_ok(['publish', 'a.c', '1', '--db', $db]);
 ok wait_for(sub { query($db, 'SELECT count(*) FROM public.seen') eq '301' }), 'WAK-4 delivers after its connections were cut';
 ok wait_for(sub { (() = slurp($second->{err}) =~ /event=leader/g) == 2 }), 'and leads again';
@@ -49,7 +49,7 @@ is stop_program($second), 0, 'stop';
 # WRK-2: a database that hangs does not hold the daemon when it is told to stop.
 my $third = start_serve($db, ['--stop-timeout', '1s']);
 ok wait_for(sub { slurp($third->{err}) =~ /event=leader/ }), 'a third daemon';
-my @backends = split /\n/, query($db, q(SELECT pid FROM pg_stat_activity WHERE application_name = 'trunkline serve'));
+my @backends = split /\n/, query($db, q(SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'trunkline serve'));
 kill 'STOP', @backends;
 ok wait_for(sub { slurp("/proc/$_/status") =~ /^State:\s+T/m }), 'its backends hang' for @backends;
 kill 'HUP', $third->{pid}; # look at once

@@ -15,6 +15,8 @@ sub subscribe { my ($name, $pattern, $target, @more) = @_; return tl_ok(['subscr
 sub pending { return query($db, "SELECT behind + leased + retrying FROM trunkline.subscription_status WHERE name = '$_[0]'") }
 sub settled { my ($name) = @_; return wait_for(sub { pending($name) eq '0' }) }
 sub last_error { return query($db, "SELECT error_message FROM trunkline.retries r JOIN trunkline.subscriptions s USING (subscription_id) WHERE s.name = '$_[0]'") }
+# Sessions of this database that wait for an advisory lock; the cluster has others.
+sub blocked { return query($db, q(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))) }
 sub dead { return query($db, "SELECT dead FROM trunkline.subscription_status WHERE name = '$_[0]'") }
 
 # Commands run only where that was allowed.
@@ -126,7 +128,7 @@ print {$sql} "SELECT pg_advisory_lock(4711); SELECT 'locked';\n";
 ok wait_for(sub { slurp($session->{out}) =~ /locked/ }), 'a lock is held';
 subscribe('sql/waits', 'wait.*', 'sql:public.waits');
 tl_ok(['publish', 'wait.one', '1']);
-ok wait_for(sub { query($db, q(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)) eq '1' }), 'a function waits for it';
+ok wait_for(sub { blocked() eq '1' }), 'a function waits for it';
 tl_ok(['publish', 'job.two', '2']);
 ok settled('run/all'), 'commands go on meanwhile';
 close $sql;
@@ -153,9 +155,9 @@ print {$sql} "SELECT pg_advisory_lock(4711); SELECT 'locked';\n";
 ok wait_for(sub { slurp($session->{out}) =~ /locked/ }), 'a lock is held again';
 $serve = start_serve($db, ['--stop-timeout', '200ms']);
 tl_ok(['publish', 'wait.two', '1']);
-ok wait_for(sub { query($db, q(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)) eq '1' }), 'a function waits for it';
+ok wait_for(sub { blocked() eq '1' }), 'a function waits for it';
 is stop_program($serve, 'TERM', 15), 7, 'stop timeout: 7';
 close $sql;
 wait_exit($session);
-ok wait_for(sub { query($db, q(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'trunkline serve')) eq '0' }), 'its connection ends';
+ok wait_for(sub { query($db, q(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'trunkline serve')) eq '0' }), 'its connection ends';
 done_testing;

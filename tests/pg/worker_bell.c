@@ -148,7 +148,8 @@ static bool has_parked(void *arg)
 static bool is_arming(void *arg)
 {
     return number(arg, "select count(*) from pg_locks where locktype = 'advisory' "
-                       "and objid = 42 and not granted") > 0;
+                       "and objid = 42 and not granted and database = (select oid from "
+                       "pg_database where datname = current_database())") > 0;
 }
 
 /* WAK-1: who commits between the sentinel's last look and its arming does not ring: so it looks
