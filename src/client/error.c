@@ -4,6 +4,7 @@
  */
 #include "internal.h"
 
+#include "json_peek.h"
 #include "str.h"
 
 #include <stdio.h>
@@ -17,6 +18,8 @@ void tl__error_clear(struct tl_error *e)
     e->is_fatal = false;
     e->is_outcome_unknown = false;
     e->index = -1;
+    e->expected_version = TL_EXPECT_ANY;
+    e->actual_version = -1;
     e->sqlstate[0] = e->message[0] = e->detail[0] = e->hint[0] = '\0';
 }
 
@@ -80,6 +83,48 @@ tl_status tl__error_nomem(struct tl_error *e)
     return tl__error_set(e, TL_E_NOMEM, NULL, "out of memory");
 }
 
+tl_status tl__error_blame(struct tl_error *e, const char *of, size_t index)
+{
+    struct tl_error cause = *e;
+
+    tl__error_set(e, cause.status, cause.sqlstate, "event %zu of the %s: %s", index, of,
+                  cause.message);
+    tl__error_set_detail(e, cause.detail);
+    tl__error_set_hint(e, "%s", cause.hint);
+    e->index = (int64_t)index;
+    e->expected_version = cause.expected_version;
+    e->actual_version = cause.actual_version;
+    return e->status;
+}
+
+void tl__error_give(const struct tl_error *e, tl_error **ret)
+{
+    if (ret == NULL)
+        return;
+    *ret = malloc(sizeof **ret);
+    if (*ret != NULL)
+        **ret = *e;
+}
+
+/* What DETAIL of class TL says in numbers. */
+static void take_numbers(struct tl_error *e, const char *detail)
+{
+    size_t len = strlen(detail);
+    const char *value;
+    size_t value_len;
+
+    (void)tl__json_member_i64(detail, len, "index", &e->index);
+    if (strcmp(e->sqlstate, "TL001") != 0 ||
+        !tl__json_member_i64(detail, len, "actual", &e->actual_version) ||
+        tl__json_member_i64(detail, len, "expected", &e->expected_version) ||
+        !tl__json_member(detail, len, "expected", &value, &value_len))
+        return;
+    if (value_len == strlen("\"exists\"") && memcmp(value, "\"exists\"", value_len) == 0)
+        e->expected_version = TL_EXPECT_EXISTS;
+    else if (value_len == strlen("\"no_stream\"") && memcmp(value, "\"no_stream\"", value_len) == 0)
+        e->expected_version = TL_EXPECT_NO_STREAM;
+}
+
 /* For constraints of the log, which the client does not check or cannot. */
 static const char *message_of_constraint(const char *constraint)
 {
@@ -91,6 +136,7 @@ static const char *message_of_constraint(const char *constraint)
         {"event_metadata", "metadata is not a JSON object, or larger than 65536 bytes"},
         {"event_type", "type is not 1 to 255 bytes of dotted segments"},
         {"event_name", "source, key or tenant_id is not 1 to 255 bytes"},
+        {"stream_name", "stream is not 1 to 255 bytes without control characters"},
     };
 
     for (size_t i = 0; constraint != NULL && i < sizeof list / sizeof list[0]; i++) {
@@ -150,8 +196,10 @@ tl_status tl__error_from_result(struct tl_error *e, const PGresult *res, bool is
     else if (message_of_constraint(constraint) != NULL)
         message = message_of_constraint(constraint);
     tl__error_set(e, status, sqlstate, "%s", message != NULL ? message : "error without a message");
-    if (detail != NULL && strncmp(sqlstate, "TL", 2) == 0)
+    if (detail != NULL && strncmp(sqlstate, "TL", 2) == 0) {
         tl__error_set_detail(e, detail);
+        take_numbers(e, detail);
+    }
     if (hint != NULL)
         tl__error_set_hint(e, "%s", hint);
     if (status == TL_E_SCHEMA && strncmp(sqlstate, "TL", 2) != 0)
@@ -235,6 +283,16 @@ bool tl_error_outcome_unknown(const tl_error *e)
 int64_t tl_error_index(const tl_error *e)
 {
     return e == NULL ? -1 : e->index;
+}
+
+int64_t tl_error_expected_version(const tl_error *e)
+{
+    return e == NULL ? TL_EXPECT_ANY : e->expected_version;
+}
+
+int64_t tl_error_actual_version(const tl_error *e)
+{
+    return e == NULL ? -1 : e->actual_version;
 }
 
 tl_error *tl_error_free(tl_error *e)

@@ -4,20 +4,24 @@
  */
 #include "internal.h"
 
+#include "arrays.h"
 #include "clock.h"
 #include "json.h"
+#include "json_peek.h"
 
 #include <string.h>
 
-/* The text of a binary jsonb: a version byte, then the text. */
-static const char *cell_jsonb(const PGresult *res, int row, int col, size_t *ret_len)
+/* JSON as text, or as binary jsonb: a version byte, then the text. */
+static const char *cell_json(const PGresult *res, int row, int col, size_t *ret_len)
 {
+    size_t skip = PQftype(res, col) == TL__OID_JSONB ? 1 : 0;
+
     if (PQgetisnull(res, row, col)) {
         *ret_len = 0;
         return NULL;
     }
-    *ret_len = (size_t)PQgetlength(res, row, col) - 1;
-    return PQgetvalue(res, row, col) + 1;
+    *ret_len = (size_t)PQgetlength(res, row, col) - skip;
+    return PQgetvalue(res, row, col) + skip;
 }
 
 void tl__event_from_row(const PGresult *res, int row, int first_col, struct tl_event *ret)
@@ -33,10 +37,11 @@ void tl__event_from_row(const PGresult *res, int row, int first_col, struct tl_e
     ret->version = tl__cell_i64(res, row, col++);
     ret->key = tl__cell_text(res, row, col++);
     ret->tenant_id = tl__cell_text(res, row, col++);
-    ret->data = cell_jsonb(res, row, col++, &ret->data_len);
-    ret->metadata = cell_jsonb(res, row, col++, &ret->metadata_len);
+    ret->data = cell_json(res, row, col++, &ret->data_len);
+    ret->metadata = cell_json(res, row, col++, &ret->metadata_len);
     ret->expires_at_us = tl__cell_time(res, row, col++);
     ret->created_at_us = tl__cell_time(res, row, col);
+    ret->schema_version = 0;
 }
 
 struct tl_batch *tl__batch_new(PGresult *res, int first_event_col, int token_col, int attempt_col)
@@ -168,6 +173,32 @@ int64_t tl_event_created_at_us(const tl_event *e)
 int64_t tl_event_expires_at_us(const tl_event *e)
 {
     return e->expires_at_us;
+}
+
+/* What metadata says, in the words of the store. */
+
+int32_t tl_event_schema_version(const tl_event *e)
+{
+    int64_t version = 0;
+
+    if (e->schema_version != 0)
+        return e->schema_version;
+    if (e->metadata == NULL ||
+        !tl__json_member_i64(e->metadata, e->metadata_len, "schema_version", &version) ||
+        version < 1 || version > INT32_MAX)
+        return 1;
+    return (int32_t)version;
+}
+
+bool tl_event_is_redacted(const tl_event *e)
+{
+    const char *value;
+    size_t len;
+
+    return e->metadata != NULL && e->data_len == strlen("null") &&
+           memcmp(e->data, "null", e->data_len) == 0 &&
+           tl__json_member(e->metadata, e->metadata_len, "redacted", &value, &len) &&
+           value[0] == '{';
 }
 
 /* ------------------------------------------------------------------------------------ json -- */

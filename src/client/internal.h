@@ -7,6 +7,8 @@
  *      client.c exec.c        the handle; one blocking call: send, wait, time out, cancel
  *      sqlnames.c             names, SQL templates, prepared statements, parameters
  *      event.c                rows to events, batches
+ *      arrays.c json_peek.c   binary arrays; one member of a JSON object
+ *      append*.c stream.c reader.c find.c   the event store
  *      publish*.c read.c topic.c pattern.c subscribe.c operate.c claim.c migrate*.c   the calls
  */
 #ifndef TL_CLIENT_INTERNAL_H
@@ -27,6 +29,8 @@ struct tl_error { /* no pointers: setting an error never fails, copying one is a
     bool is_fatal;
     bool is_outcome_unknown;
     int64_t index;
+    int64_t expected_version; /* TL_EXPECT_ANY: no conflict */
+    int64_t actual_version;   /* -1: no conflict */
     char sqlstate[6];
     char message[512];
     char detail[1024];
@@ -48,6 +52,11 @@ tl_status tl__error_from_result(struct tl_error *e, const PGresult *res, bool is
 /* From a connection that is lost or could not be made: TL_E_CONNECTION. */
 tl_status tl__error_from_conn(struct tl_error *e, const PGconn *conn, bool is_outcome_unknown);
 tl_status tl__error_nomem(struct tl_error *e);
+/* Say which element of a batch the error that was set is about: "event 3 of the <of>: type is empty".
+ * Returns its status. Not for NULL. */
+tl_status tl__error_blame(struct tl_error *e, const char *of, size_t index);
+/* Give a copy to the caller of a call without a handle; ret may be NULL. Without memory: NULL. */
+void tl__error_give(const struct tl_error *e, tl_error **ret);
 
 /* SQLSTATE to status. constraint: its name for class 23, else NULL. */
 tl_status tl__status_from_sqlstate(const char *sqlstate, const char *constraint);
@@ -148,6 +157,8 @@ int64_t tl__time_to_pg(int64_t at_us);
 const char *tl__cell_text(const PGresult *res, int row, int col);
 int64_t tl__cell_i64(const PGresult *res, int row, int col); /* int2, int4, int8; 0 for NULL */
 bool tl__cell_bool(const PGresult *res, int row, int col);
+/* interval to us, a month being 30 days and a day 24 hours, saturating; 0 for NULL. */
+uint64_t tl__cell_interval(const PGresult *res, int row, int col);
 /* timestamptz to us since 1970; 0 for NULL. */
 int64_t tl__cell_time(const PGresult *res, int row, int col);
 /* false for NULL */
@@ -250,6 +261,7 @@ struct tl_event { /* borrowed from the result it was read from */
     const char *metadata;
     size_t data_len;
     size_t metadata_len;
+    int32_t schema_version; /* of data after an upcast; 0: as metadata says */
     char id[TL_UUID_TEXT_SIZE];
 };
 
@@ -259,8 +271,8 @@ struct tl_event { /* borrowed from the result it was read from */
     "\"position\", id, type, source, stream, version, key, tenant_id, data, metadata, "            \
     "expires_at, created_at"
 
-/* Read the 12 EVENT columns that start at first_col of a binary result. Copies nothing: text
- * points into res, which must live as long as the event. Cannot fail. */
+/* Read the 12 EVENT columns that start at first_col of a binary result; data and metadata may be jsonb or
+ * text. Copies nothing: text points into res, which must live as long as the event. Cannot fail. */
 void tl__event_from_row(const PGresult *res, int row, int first_col, struct tl_event *ret);
 
 /* The same batch for read and claim: owns the result its events point into. */
@@ -276,6 +288,15 @@ struct tl_batch {
 /* Make a batch of all rows of res (takes res, also on failure). attempt_col < 0: no claim. NULL:
  * no memory. */
 struct tl_batch *tl__batch_new(PGresult *res, int first_event_col, int token_col, int attempt_col);
+
+/* ----------------------------------------------------------------- a caller's own connection -- */
+
+/* Execute one statement, given as a template, on a connection that is not ours: never begins or ends a
+ * transaction, leaves pipeline and nonblocking mode as they are. schema NULL: "trunkline". e->is_outcome_unknown only
+ * without a transaction of the caller, whose commit decides otherwise. */
+tl_status tl__exec_on(PGconn *conn, const char *schema, const char *topic,
+                      const char *template_text, const struct tl__params *params,
+                      struct tl_error *e, PGresult **ret);
 
 /* --------------------------------------------------------------------------------- publish -- */
 

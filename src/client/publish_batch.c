@@ -5,6 +5,7 @@
  */
 #include "publish.h"
 
+#include "arrays.h"
 #include "clock.h"
 
 #include <string.h>
@@ -28,8 +29,10 @@ enum {
     ARRAY_COUNT
 };
 
-static const uint32_t element_oid[ARRAY_COUNT] = {25,   25,   25,   25,   3802, 3802,
-                                                  1184, 2950, 1184, 1186, 1186};
+static const uint32_t element_oid[ARRAY_COUNT] = {
+    TL__OID_TEXT,        TL__OID_TEXT,     TL__OID_TEXT,        TL__OID_TEXT,
+    TL__OID_JSONB,       TL__OID_JSONB,    TL__OID_TIMESTAMPTZ, TL__OID_UUID,
+    TL__OID_TIMESTAMPTZ, TL__OID_INTERVAL, TL__OID_INTERVAL};
 
 #define ELEMENTS                                                                                   \
     "unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], "            \
@@ -81,18 +84,6 @@ static void batch_done(struct batch *b)
 
 /* ------------------------------------------------------------------------------- load, chunk -- */
 
-/* Say which element; "event 3 of the batch: type is empty". */
-static tl_status blame(struct tl_error *e, tl_status status, size_t index)
-{
-    struct tl_error cause = *e;
-
-    tl__error_set(e, status, cause.sqlstate, "event %zu of the batch: %s", index, cause.message);
-    tl__error_set_detail(e, cause.detail);
-    tl__error_set_hint(e, "%s", cause.hint);
-    e->index = (int64_t)index;
-    return status;
-}
-
 static tl_status batch_load(struct batch *b, const tl_new_event *events)
 {
     struct tl_error *e = &b->c->error;
@@ -111,12 +102,11 @@ static tl_status batch_load(struct batch *b, const tl_new_event *events)
             (const tl_new_event *)(const void *)((const char *)events + i * stride);
         tl_status status;
 
-        if (from->size != stride)
-            return blame(e, tl__error_set(e, TL_E_INVALID, NULL, "size differs from the first's"),
-                         i);
-        status = tl__element_load(e, from, &b->elements[i]);
+        status = from->size != stride
+                     ? tl__error_set(e, TL_E_INVALID, NULL, "size differs from the first's")
+                     : tl__element_load(e, from, &b->elements[i]);
         if (status != TL_OK)
-            return blame(e, status, i);
+            return tl__error_blame(e, "batch", i);
         b->has_ids |= b->elements[i].event.id != NULL;
         b->has_times |= tl__element_is_timed(&b->elements[i]);
     }
@@ -143,87 +133,47 @@ static void batch_cut(struct batch *b)
 
 /* -------------------------------------------------------------------------------- parameters -- */
 
-static void add_value(struct tl__buf *out, const void *data, size_t len)
-{
-    tl__buf_put_u32(out, (uint32_t)len);
-    tl__buf_add(out, data, len);
-}
-
-static void add_text(struct tl__buf *out, const char *text)
-{
-    if (text == NULL)
-        tl__buf_put_u32(out, UINT32_MAX); /* length -1: NULL */
-    else
-        add_value(out, text, strlen(text));
-}
-
-static void add_jsonb(struct tl__buf *out, const char *text, size_t len)
-{
-    if (text == NULL) {
-        tl__buf_put_u32(out, UINT32_MAX);
-        return;
-    }
-    tl__buf_put_u32(out, (uint32_t)(len + 1));
-    tl__buf_add_char(out, '\1');
-    tl__buf_add(out, text, len);
-}
-
-static void add_time(struct tl__buf *out, int64_t at_us)
-{
-    tl__buf_put_u32(out, at_us != 0 ? 8 : UINT32_MAX);
-    if (at_us != 0)
-        tl__buf_put_u64(out, (uint64_t)tl__time_to_pg(at_us));
-}
-
-static void add_interval(struct tl__buf *out, uint64_t us)
-{
-    tl__buf_put_u32(out, us != 0 ? 16 : UINT32_MAX);
-    if (us != 0) {
-        tl__buf_put_u64(out, us);
-        tl__buf_put_u64(out, 0); /* days, months */
-    }
-}
-
 static void add_field(struct tl__buf *out, const struct tl__element *el, int array)
 {
     const tl_new_event *event = &el->event;
 
     switch (array) {
     case TYPES:
-        add_text(out, event->type);
+        tl__array_add_text(out, event->type);
         break;
     case SOURCES:
-        add_text(out, event->source);
+        tl__array_add_text(out, event->source);
         break;
     case KEYS:
-        add_text(out, event->key);
+        tl__array_add_text(out, event->key);
         break;
     case TENANTS:
-        add_text(out, event->tenant_id);
+        tl__array_add_text(out, event->tenant_id);
         break;
     case DATA:
-        add_jsonb(out, event->data, event->data_len);
+        tl__array_add_jsonb(out, event->data, event->data_len);
         break;
     case METADATA:
-        add_jsonb(out, event->metadata, event->metadata != NULL ? strlen(event->metadata) : 0);
+        tl__array_add_jsonb(out, event->metadata,
+                            event->metadata != NULL ? strlen(event->metadata) : 0);
         break;
     case EXPIRES:
-        add_time(out, event->expires_at_us);
+        tl__array_add_time(out, event->expires_at_us);
         break;
     case RUN_ATS:
-        add_time(out, event->run_at_us);
+        tl__array_add_time(out, event->run_at_us);
         break;
     case DELAYS:
-        add_interval(out, event->delay_us);
+        tl__array_add_interval(out, event->delay_us);
         break;
     case TTLS:
-        add_interval(out, event->ttl_us);
+        tl__array_add_interval(out, event->ttl_us);
         break;
     default:
         if (event->id == NULL)
-            tl__buf_put_u32(out, UINT32_MAX);
+            tl__array_add_null(out);
         else
-            add_value(out, el->uuid, sizeof el->uuid);
+            tl__array_add_value(out, el->uuid, sizeof el->uuid);
     }
 }
 
@@ -268,11 +218,7 @@ static tl_status chunk_params(struct batch *b, size_t first, size_t end, struct 
             is_wanted = is_array_wanted(&b->elements[i], array);
         starts[array] = out->len;
         if (is_wanted) {
-            tl__buf_put_u32(out, 1); /* dimensions */
-            tl__buf_put_u32(out, 1); /* may have NULLs */
-            tl__buf_put_u32(out, element_oid[array]);
-            tl__buf_put_u32(out, (uint32_t)(end - first));
-            tl__buf_put_u32(out, 1); /* lower bound */
+            tl__array_begin(out, element_oid[array], end - first);
             for (size_t i = first; i < end; i++)
                 add_field(out, &b->elements[i], array);
         }
@@ -529,8 +475,8 @@ static tl_status find_culprit(struct batch *b, tl_status status)
     /* Alone it must fail in the same way: an id that stands twice in the batch, say, is to blame
      * together with another element only. */
     if (is_usable && is_bad(b, first, end, &is_usable) && is_usable) {
-        status = tl__publish_explain(b->c, b->topic, b->c->error.status);
-        return blame(&b->c->error, status, first);
+        (void)tl__publish_explain(b->c, b->topic, b->c->error.status);
+        return tl__error_blame(&b->c->error, "batch", first);
     }
     b->c->error = original;
     return tl__publish_explain(b->c, b->topic, status);

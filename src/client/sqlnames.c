@@ -229,6 +229,20 @@ bool tl__cell_bool(const PGresult *res, int row, int col)
     return !PQgetisnull(res, row, col) && PQgetvalue(res, row, col)[0] != 0;
 }
 
+uint64_t tl__cell_interval(const PGresult *res, int row, int col)
+{
+    const char *value = PQgetvalue(res, row, col);
+    int64_t days, us;
+
+    if (PQgetisnull(res, row, col) || PQgetlength(res, row, col) != 16)
+        return 0;
+    days = (int32_t)tl__get_u32(value + 8) + (int64_t)(int32_t)tl__get_u32(value + 12) * 30;
+    if (__builtin_mul_overflow(days, (int64_t)86400000000, &us) ||
+        __builtin_add_overflow(us, (int64_t)tl__get_u64(value), &us))
+        return days > 0 ? INT64_MAX : 0;
+    return us > 0 ? (uint64_t)us : 0;
+}
+
 int64_t tl__cell_time(const PGresult *res, int row, int col)
 {
     int64_t value;
