@@ -12,6 +12,15 @@ BEGIN
     END IF;
     EXECUTE format('CREATE %s TABLE @extschema@.%I (LIKE @extschema@.%I INCLUDING CONSTRAINTS INCLUDING COMPRESSION INCLUDING STORAGE, CONSTRAINT %I PRIMARY KEY ("position", topic_id))',
         CASE t.durability WHEN 'unlogged' THEN 'UNLOGGED' ELSE '' END, name, target, name || '_pkey');
+    IF t.streams THEN
+        EXECUTE format('CREATE UNIQUE INDEX %I ON @extschema@.%I (stream, version) WHERE stream IS NOT NULL', name || '_stream', name);
+        EXECUTE format('CREATE INDEX %I ON @extschema@.%I (split_part(stream, ''-'', 1), "position") WHERE stream IS NOT NULL', name || '_category', name);
+        EXECUTE format('CREATE INDEX %I ON @extschema@.%I ((metadata ->> ''correlation_id''), "position") WHERE metadata ->> ''correlation_id'' IS NOT NULL',
+            name || '_correlation', name);
+        EXECUTE format('COMMENT ON INDEX @extschema@.%I IS %L', name || '_stream', 'Events of a stream; (stream, version) is unique.');
+        EXECUTE format('COMMENT ON INDEX @extschema@.%I IS %L', name || '_category', 'Events of a category, in order.');
+        EXECUTE format('COMMENT ON INDEX @extschema@.%I IS %L', name || '_correlation', 'Events with a correlation_id, in order.');
+    END IF;
     -- insert-only: vacuum is needed to freeze and for the visibility map, not for dead rows
     EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON @extschema@.%I FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.guard()', name);
     EXECUTE format('COMMENT ON TABLE @extschema@.%I IS %L', name, format('Leaf %s of topic %s: positions [%s, %s).',

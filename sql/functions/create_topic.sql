@@ -1,6 +1,7 @@
 CREATE OR REPLACE FUNCTION @extschema@.create_topic(
         name text, durability text DEFAULT 'logged', rotation text DEFAULT 'none', retention interval DEFAULT NULL,
-        max_event_bytes integer DEFAULT 1048576, dedup_window interval DEFAULT interval '1 day')
+        max_event_bytes integer DEFAULT 1048576, dedup_window interval DEFAULT interval '1 day',
+        streams boolean DEFAULT false)
     RETURNS integer LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -12,6 +13,11 @@ DECLARE
 BEGIN
     PERFORM @extschema@.check_topic(create_topic.name, create_topic.durability, create_topic.rotation,
         create_topic.retention, create_topic.max_event_bytes, create_topic.dedup_window);
+    IF create_topic.streams IS NULL THEN
+        PERFORM @extschema@.fail('TL005', 'streams is NULL', '{"field": "streams"}');
+    ELSIF create_topic.streams AND create_topic.durability <> 'logged' THEN
+        PERFORM @extschema@.fail('0A000', 'streams need a logged topic', '{"field": "streams"}');
+    END IF;
     LOCK TABLE @extschema@.topics IN SHARE ROW EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM @extschema@.topics t WHERE t.name = create_topic.name) THEN
         PERFORM @extschema@.fail('TL001', format('topic "%s" exists', create_topic.name),
@@ -26,9 +32,9 @@ BEGIN
     IF number IS NULL THEN
         PERFORM @extschema@.fail('TL007', 'there are 4095 topics already', '{"field": "name", "limit": 4095}');
     END IF;
-    INSERT INTO @extschema@.topics (topic_id, name, durability, rotation, retention, max_event_bytes, dedup_window)
+    INSERT INTO @extschema@.topics (topic_id, name, durability, rotation, retention, max_event_bytes, dedup_window, streams)
         VALUES (number, create_topic.name, create_topic.durability, create_topic.rotation, create_topic.retention,
-            create_topic.max_event_bytes, create_topic.dedup_window);
+            create_topic.max_event_bytes, create_topic.dedup_window, create_topic.streams);
 
     EXECUTE format('CREATE TABLE @extschema@.%I (LIKE @extschema@.events INCLUDING CONSTRAINTS)
             PARTITION BY RANGE ("position")', target);
@@ -76,5 +82,5 @@ BEGIN
     END IF;
     RETURN number;
 END $$;
-COMMENT ON FUNCTION @extschema@.create_topic(text, text, text, interval, integer, interval) IS
-    'Make a topic. name: lower-case identifier of at most 40 bytes. durability: logged or unlogged (empty after a crash). rotation: none, hour, day, month. retention: leaves whose newest event is older are dropped, NULL keeps for ever. max_event_bytes: 1024 to 268435456, see set_topic(). dedup_window: NULL for ever. Returns its number. Needs the owner of the schema. TL001 exists, TL005 bad argument.';
+COMMENT ON FUNCTION @extschema@.create_topic(text, text, text, interval, integer, interval, boolean) IS
+    'Make a topic. name: lower-case identifier of at most 40 bytes. durability: logged or unlogged (empty after a crash). rotation: none, hour, day, month. retention: leaves whose newest event is older are dropped, NULL keeps for ever. max_event_bytes: 1024 to 268435456, see set_topic(). dedup_window: NULL for ever. streams: append() works there (logged only, else 0A000), for the price of three more indexes; give it dedup_window NULL, for then a repeated append is known for ever. Durability and streams are fixed. Returns its number. Needs the owner of the schema. TL001 exists, TL005 bad argument.';

@@ -32,6 +32,7 @@ BEGIN
         PERFORM @extschema@.fail('TL001', format('topic "%s" has %s delayed events', drop_topic.name, waiting),
             jsonb_build_object('field', 'name', 'scheduled', waiting), 'Wait for them or cancel() them first, or pass force => true.');
     END IF;
+    DELETE FROM @extschema@.streams s WHERE s.topic_id = number;
     DELETE FROM @extschema@.dedup d WHERE d.topic_id = number;
     DELETE FROM @extschema@.unlogged_marks m WHERE m.topic_id = number;
     DELETE FROM @extschema@.topics t WHERE t.topic_id = number;

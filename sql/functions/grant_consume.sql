@@ -7,7 +7,7 @@ BEGIN
     EXECUTE format('GRANT SELECT ON @extschema@.%I TO %I', 'topic_' || topic, grantee);
     EXECUTE format('GRANT SELECT ON ALL SEQUENCES IN SCHEMA @extschema@ TO %I', grantee);
     EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.leaves, @extschema@.migrations, @extschema@.installed,
-        @extschema@.subscription_status, @extschema@.topic_status TO %I', grantee);
+        @extschema@.subscription_status, @extschema@.topic_status, @extschema@.streams TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.subscriptions, @extschema@.cursors, @extschema@.leases, @extschema@.retries TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters, @extschema@.inbox TO %I', grantee);
     EXECUTE format('GRANT UPDATE ON @extschema@.dead_letters TO %I', grantee); -- one that dies again
@@ -20,7 +20,7 @@ BEGIN
         @extschema@.bury, @extschema@.range_query, @extschema@.retries_query, @extschema@.check_lease, @extschema@.fenced,
         @extschema@.ack, @extschema@.record_failures, @extschema@.backoff, @extschema@.extend, @extschema@.release,
         @extschema@.next_due, @extschema@.once, @extschema@.outcomes, @extschema@.sync_outcomes,
-        @extschema@.process_event, @extschema@.locate, @extschema@.read, @extschema@.horizon, @extschema@.register_horizons, @extschema@.topic_id_of,
+        @extschema@.process_event, @extschema@.locate, @extschema@.stream_version, @extschema@.category, @extschema@.check_stream, @extschema@.read, @extschema@.horizon, @extschema@.register_horizons, @extschema@.topic_id_of,
         @extschema@.fail, @extschema@.matches, @extschema@.pattern_problem, @extschema@.pattern_regex,
         @extschema@.type_problem, @extschema@.lock_class, @extschema@.channel, @extschema@.bell_arm,
         @extschema@.bell_disarm, @extschema@.sentinel_try, @extschema@.sentinel_release, @extschema@.listener_join,

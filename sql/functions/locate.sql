@@ -1,4 +1,4 @@
--- A generated id holds topic and position (next_id()); others are known to dedup if publish() was given them.
+-- A generated id holds topic and position (next_id()); others are known to dedup if publish() or append() was given them.
 CREATE OR REPLACE FUNCTION @extschema@.locate(event_id uuid) RETURNS TABLE (topic text, "position" bigint)
     LANGUAGE plpgsql STABLE ROWS 1
     SET search_path = pg_catalog, pg_temp AS $$
@@ -7,6 +7,7 @@ DECLARE
     hex   text := replace(locate.event_id::text, '-', '');
     place bigint := ((('x' || substr(hex, 17))::bit(64) & x'3fffffffffffffff')::bigint) >> 14;
     is_it boolean;
+    x     record;
 BEGIN
     SELECT t.name INTO topic FROM @extschema@.topics t
      WHERE t.topic_id = ('x' || substr(hex, 14, 3))::bit(12)::integer AND substr(hex, 13, 1) = '7'
@@ -23,8 +24,14 @@ BEGIN
     IF NOT has_table_privilege('@extschema@.dedup', 'SELECT') THEN
         RETURN;
     END IF;
+    FOR x IN SELECT t.name, d.stream, d.version FROM @extschema@.topics t JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id
+                  WHERE d.version IS NOT NULL AND has_column_privilege('@extschema@.topic_' || t.name, 'version', 'SELECT') ORDER BY t.topic_id
+    LOOP
+        RETURN QUERY EXECUTE format('SELECT $3, e."position" FROM @extschema@.%I e WHERE e.stream = $1 AND e.version = $2', 'topic_' || x.name)
+            USING x.stream, x.version, x.name;
+    END LOOP;
     RETURN QUERY SELECT t.name, d."position" FROM @extschema@.topics t JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id
                   WHERE d."position" IS NOT NULL ORDER BY t.topic_id;
 END $$;
 COMMENT ON FUNCTION @extschema@.locate(uuid) IS
-    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish to. An id given to a plain INSERT is not found, one given to publish() only by roles that may read dedup, which publishers are.';
+    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() or append() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish to; what was appended is found by roles that may read it. An id given to a plain INSERT is not found, one given to publish() only by roles that may read dedup, which publishers are.';

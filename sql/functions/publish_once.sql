@@ -17,8 +17,9 @@ BEGIN
         SELECT d.* INTO known FROM @extschema@.dedup d
          WHERE d.topic_id = topic_number AND d.id = publish_once.event_id;
         IF FOUND THEN
-            IF known.digest <> content THEN
-                PERFORM @extschema@.fail('TL003', format('event %s was published before with other content', publish_once.event_id),
+            IF known.digest <> content OR known.version IS NOT NULL THEN
+                PERFORM @extschema@.fail('TL003', format('event %s was %s before with other content', publish_once.event_id,
+                        CASE WHEN known.version IS NULL THEN 'published' ELSE 'appended' END),
                     jsonb_build_object('field', 'id', 'id', publish_once.event_id, 'position', known."position"),
                     'Use a new id for a new event.');
             END IF;

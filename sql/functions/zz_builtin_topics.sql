@@ -6,6 +6,6 @@ BEGIN
         CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON @extschema@.events
             FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.guard();
         PERFORM @extschema@.create_topic('bus', rotation => 'day', retention => interval '7 days');
-        PERFORM @extschema@.create_topic('store', dedup_window => NULL);
+        PERFORM @extschema@.create_topic('store', dedup_window => NULL, streams => true);
     END IF;
 END $$;

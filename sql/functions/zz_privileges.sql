@@ -1,4 +1,4 @@
--- PUBLIC gets nothing; see grant_publish, grant_consume, grant_operate and grant_serve.
+-- PUBLIC gets nothing; see grant_publish, grant_append, grant_consume, grant_operate and grant_serve.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA @extschema@ FROM PUBLIC;
 
 -- Whoever was given something before has no right to functions made since: give it again.
@@ -13,6 +13,14 @@ BEGIN
               WHERE a.privilege_type = 'INSERT' AND a.grantee NOT IN (0, c.relowner)
     LOOP
         PERFORM @extschema@.grant_publish(g.grantee, g.topic);
+    END LOOP;
+    FOR g IN SELECT DISTINCT pg_get_userbyid(a.grantee) AS grantee, t.name AS topic
+               FROM @extschema@.topics t
+               JOIN pg_class c ON c.oid = ('@extschema@.topic_' || t.name)::regclass
+               JOIN pg_attribute col ON col.attrelid = c.oid AND col.attname = 'stream', aclexplode(col.attacl) a
+              WHERE a.privilege_type = 'REFERENCES' AND a.grantee NOT IN (0, c.relowner)
+    LOOP
+        PERFORM @extschema@.grant_append(g.grantee, g.topic);
     END LOOP;
     FOR g IN SELECT DISTINCT pg_get_userbyid(a.grantee) AS grantee, t.name AS topic,
                     EXISTS (SELECT FROM pg_proc p, aclexplode(p.proacl) b

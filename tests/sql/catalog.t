@@ -28,16 +28,16 @@ my $proc = "pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND $schema"
 returns($s, "SELECT p.oid::regprocedure FROM $proc WHERE obj_description(p.oid, 'pg_proc') IS NULL ORDER BY 1",
     '', 'every function has a comment');
 # Inlined into their callers, and parsed when they were made.
-my @inlined = qw(channel lock_class next_id next_position);
+my @inlined = qw(category channel lock_class next_id next_position);
 # Names the schema of each thing it uses instead: hostile_path.t.
-my @qualified = qw(publish publish_and_wait);
+my @qualified = qw(append_event publish publish_and_wait);
 returns($s, "SELECT p.proname FROM $proc
     WHERE NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c = 'search_path=pg_catalog, pg_temp') ORDER BY 1",
     join("\n", sort @inlined, @qualified), 'every function pins search_path, but for those that have no need');
 returns($s, "SELECT p.proname FROM $proc WHERE p.prosqlbody IS NULL AND p.proname = ANY ('{" . join(',', @inlined) . "}') ORDER BY 1",
     '', 'the inlined ones are parsed when made');
 # Each has a note in docs/decisions and a test of what a low role can do with it.
-returns($s, "SELECT p.proname FROM $proc WHERE p.prosecdef ORDER BY 1", 'run_sync', 'only these functions run with the rights of their owner');
+returns($s, "SELECT p.proname FROM $proc WHERE p.prosecdef ORDER BY 1", join("\n", qw(append append_event append_rows append_streams create_aggregate run_sync)), 'only these functions run with the rights of their owner');
 
 returns($s, "SELECT p.proname FROM $proc, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0",
     '', 'PUBLIC may call nothing');

@@ -1,0 +1,47 @@
+-- The plain path is one UPDATE, which locks the stream and checks its version, and one INSERT. As in
+-- publish() every function and operator names its schema and there is no search_path of its own;
+-- tests/sql/hostile_path.t runs it among impostors. Whatever is not plain, or not right, goes to
+-- append_one(). ROWS 1: see publish().
+CREATE OR REPLACE FUNCTION @extschema@.append_event(stream text, type text, data jsonb, expected_version bigint DEFAULT NULL,
+        event_id uuid DEFAULT NULL, metadata jsonb DEFAULT NULL, source text DEFAULT NULL, tenant_id text DEFAULT NULL,
+        topic text DEFAULT 'store')
+    RETURNS SETOF @extschema@.appended LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1 AS $$
+DECLARE
+    new_version bigint;
+    owner       pg_catalog.text;
+BEGIN
+    IF append_event.topic OPERATOR(pg_catalog.=) 'store'
+        AND append_event.event_id IS NULL
+        AND append_event.type OPERATOR(pg_catalog.!~~) ALL ('{"", .%, %., %..%, %*%}')
+        AND greatest(pg_catalog.octet_length(append_event.type), pg_catalog.octet_length(append_event.source)) OPERATOR(pg_catalog.<=) 255
+        AND coalesce(append_event.source OPERATOR(pg_catalog.<>) '', true)
+        AND coalesce(pg_catalog.jsonb_typeof(append_event.metadata) OPERATOR(pg_catalog.=) 'object'
+            AND pg_catalog.pg_column_size(append_event.metadata) OPERATOR(pg_catalog.<=) 65536, true)
+        AND pg_catalog.pg_column_size(append_event.data) OPERATOR(pg_catalog.<=) 1024
+        -- caller(), see there
+        AND pg_catalog.has_column_privilege(
+            CASE WHEN pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none' THEN session_user::pg_catalog.text
+                 ELSE pg_catalog.current_setting('role') END, '@extschema@.topic_store', 'stream', 'REFERENCES')
+    THEN
+        -- topic 2 is store: zz_builtin_topics.sql
+        UPDATE @extschema@.streams AS s SET version = s.version OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.clock_timestamp()
+         WHERE s.topic_id OPERATOR(pg_catalog.=) 2 AND s.stream OPERATOR(pg_catalog.=) append_event.stream
+           AND s.state OPERATOR(pg_catalog.=) 'open'
+           AND (append_event.expected_version IS NULL OR s.version OPERATOR(pg_catalog.=) append_event.expected_version
+                OR append_event.expected_version OPERATOR(pg_catalog.=) -1 AND s.version OPERATOR(pg_catalog.>) 0)
+           AND (append_event.tenant_id IS NULL OR s.tenant_id OPERATOR(pg_catalog.=) append_event.tenant_id)
+        RETURNING s.version, s.tenant_id INTO new_version, owner;
+        IF new_version IS NOT NULL THEN
+            RETURN QUERY INSERT INTO @extschema@.topic_store AS e (type, source, stream, version, key, tenant_id, data, metadata)
+                VALUES (append_event.type, append_event.source, append_event.stream, new_version, append_event.stream, owner,
+                    append_event.data, append_event.metadata)
+                RETURNING e.id, e.version, e."position", false;
+            RETURN;
+        END IF;
+    END IF;
+    RETURN QUERY SELECT a.id, a.version, a."position", a.deduplicated
+        FROM @extschema@.append_one(append_event.stream, append_event.type, append_event.data, append_event.expected_version,
+            append_event.event_id, append_event.metadata, append_event.source, append_event.tenant_id, append_event.topic) a;
+END $$;
+COMMENT ON FUNCTION @extschema@.append_event(text, text, jsonb, bigint, uuid, jsonb, text, text, text) IS
+    'Append one event to a stream, in the caller''s transaction; the fastest way to append. Arguments as those of append(); data NULL is JSON null. event_id: yours, for repeating an append safely.';

@@ -1,0 +1,16 @@
+-- REFERENCES on a column that no key can refer to gives a role nothing but this: the functions that
+-- run as owner look for it. Inserting stream and version oneself stays refused.
+CREATE OR REPLACE FUNCTION @extschema@.grant_append(grantee text, topic text DEFAULT 'store') RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM @extschema@.topic_id_of(topic);
+    EXECUTE format('GRANT USAGE ON SCHEMA @extschema@ TO %I', grantee);
+    EXECUTE format('GRANT REFERENCES (stream) ON @extschema@.%I TO %I', 'topic_' || topic, grantee);
+    EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.migrations, @extschema@.installed, @extschema@.streams TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.append, @extschema@.append_event, @extschema@.append_rows, @extschema@.append_streams,
+        @extschema@.create_aggregate, @extschema@.stream_version, @extschema@.category, @extschema@.key_id, @extschema@.check_stream,
+        @extschema@.topic_id_of, @extschema@.fail TO %I', grantee);
+END $$;
+COMMENT ON FUNCTION @extschema@.grant_append(text, text) IS
+    'Let a role append to the streams of a topic, and see their names and versions, not their events: for those grant_consume(). Versions and positions stay unforgeable. Needs the owner of the schema.';
