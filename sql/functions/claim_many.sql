@@ -13,11 +13,13 @@ CREATE OR REPLACE FUNCTION @extschema@.claim_many(
 #variable_conflict use_column
 DECLARE
     numbers  integer[];
+    names    text[];
     sequences regclass[];
     horizons bigint[];
     s        @extschema@.subscriptions;
     taken    @extschema@.leases;
     topic    text;
+    h        bigint;
     due      record;
     served   bigint := 0;
     fresh    integer;
@@ -31,49 +33,63 @@ DECLARE
     done     bigint[] := '{}';
     holds    boolean := false;
 BEGIN
-    PERFORM @extschema@.check_lease(lease);
+    IF coalesce(lease NOT BETWEEN interval '1 ms' AND interval '1 day', true) THEN
+        PERFORM @extschema@.check_lease(lease);
+    END IF;
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
         PERFORM @extschema@.fail('TL005', 'capacity has another length than subscriptions', '{"field": "capacity"}');
     END IF;
-    SELECT array_agg(t.topic_id), array_agg(to_regclass('@extschema@.position_' || t.name)), EXISTS (SELECT FROM @extschema@.replays)
-      INTO numbers, sequences, replays
+    SELECT array_agg(t.topic_id), array_agg(t.name), array_agg(to_regclass('@extschema@.position_' || t.name)), EXISTS (SELECT FROM @extschema@.replays)
+      INTO numbers, names, sequences, replays
       FROM @extschema@.topics t;
     horizons := @extschema@.register_horizons(sequences);
     -- header: whether anything became readable anywhere, and whether others are to be told
     subscription_id := 0;
     attempt := horizons[cardinality(horizons)];
     horizons := trim_array(horizons, 1);
-    "position" := (SELECT sum(h) FROM unnest(horizons) h);
+    "position" := 0;
+    FOREACH h IN ARRAY horizons LOOP
+        "position" := "position" + coalesce(h, 0);
+    END LOOP;
     RETURN NEXT;
     -- only those that may have something: one look at all of them, which locks and writes nothing
+    -- OFFSET 0 keeps the values from the planner: where it sees them it plans this anew in each call, for longer
+    -- than the look takes. A scalar subquery with an order: the plan, made when nothing waits, must use the index
+    -- of times, and EXISTS might be answered by a read of all that waits.
     FOR due IN
-        SELECT s, s.resize_at IS NOT NULL AS is_resizing, t.name AS topic, u.room, u.place, c, c.slot, h
-          FROM unnest(claim_many.subscriptions, claim_many.capacity) WITH ORDINALITY u(subscription_id, room, place)
+        SELECT s, s.resize_at IS NOT NULL AS is_resizing, now.topic, u.room, u.place, c, c.slot, now.h
+          FROM (SELECT claim_many.subscriptions AS ids, claim_many.capacity AS rooms, numbers AS topic_ids, names AS topics, horizons AS hs,
+                       replays AS has_replays, now_at AS at OFFSET 0) v
+          CROSS JOIN LATERAL unnest(v.ids, v.rooms) WITH ORDINALITY u(subscription_id, room, place)
           JOIN @extschema@.subscriptions s ON s.subscription_id = u.subscription_id AND s.active
                AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')
-          JOIN @extschema@.topics t ON t.topic_id = s.topic_id
           JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id
-          JOIN LATERAL (SELECT horizons[array_position(numbers, s.topic_id)] AS h OFFSET 0) now ON h IS NOT NULL
+          JOIN LATERAL (SELECT v.topics[x.i] AS topic, v.hs[x.i] AS h FROM (SELECT array_position(v.topic_ids, s.topic_id) AS i OFFSET 0) x OFFSET 0) now
+               ON now.h IS NOT NULL
+          -- 0: one of its leases was lost or handed back, 1: all are held, NULL: there is none
+          CROSS JOIN LATERAL (SELECT min((l.held AND l.until > clock_timestamp())::integer) AS held FROM @extschema@.leases l
+                               WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot) l
          WHERE u.room > 0
-           AND CASE WHEN NOT replays AND (s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL
-               THEN EXISTS (SELECT FROM @extschema@.leases l
-                             WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot AND (NOT l.held OR l.until <= clock_timestamp()))
-                    OR (c.cursor < h
-                        OR EXISTS (SELECT FROM @extschema@.retries r
-                                    WHERE r.subscription_id = s.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= now_at))
-                       AND (s.ordering = 'none' OR NOT EXISTS (SELECT FROM @extschema@.leases l
-                                                                WHERE l.subscription_id = s.subscription_id AND l.slot = c.slot))
-               ELSE s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL OR @extschema@.slot_may_have(s, c, h) END
+           AND CASE WHEN v.has_replays OR NOT ((s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL)
+               THEN s.resize_at IS NOT NULL OR s.drain_at IS NOT NULL OR @extschema@.slot_may_have(s, c, now.h)
+               WHEN l.held = 0 THEN true
+               WHEN l.held = 1 AND s.ordering <> 'none' THEN false
+               WHEN c.cursor < now.h THEN true
+               ELSE (SELECT true FROM @extschema@.retries r
+                      WHERE r.subscription_id = s.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= v.at
+                      ORDER BY r.next_attempt_at LIMIT 1) END
          ORDER BY u.place, c.last_triggered_at NULLS FIRST, c.slot
     LOOP
         CONTINUE WHEN due.place = served;
         s := due.s;
         IF claim_many.shared THEN
             CONTINUE WHEN s.subscription_id = ANY (done);
-            IF NOT s.subscription_id = ANY (grouped) AND (due.c).cursor < due.h THEN
+            IF NOT s.subscription_id = ANY (grouped) AND cardinality(claim_many.subscriptions) > 1 AND (due.c).cursor < due.h THEN
                 -- the first of its place: all of them together, as many as a mask has bits for
                 SELECT array_agg(q.subscription_id), min(q.room) INTO peers, room FROM (
-                    SELECT x.subscription_id, u.room FROM unnest(claim_many.subscriptions, claim_many.capacity) u(subscription_id, room)
+                    SELECT x.subscription_id, u.room
+                      FROM (SELECT claim_many.subscriptions AS ids, claim_many.capacity AS rooms OFFSET 0) v
+                     CROSS JOIN LATERAL unnest(v.ids, v.rooms) u(subscription_id, room)
                       JOIN @extschema@.subscriptions x ON x.subscription_id = u.subscription_id AND x.topic_id = s.topic_id
                       JOIN @extschema@.cursors c ON c.subscription_id = x.subscription_id AND c.slot = 0 AND c.cursor = (due.c).cursor
                      WHERE u.room > 0 AND x.slots = 1 AND NOT x.subscription_id = ANY (grouped)

@@ -1,5 +1,7 @@
 CREATE OR REPLACE FUNCTION @extschema@.next_due(subscriptions bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
+    SET search_path = pg_catalog, pg_temp
+    -- its plan is made when nothing waits, and must serve when much does
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 BEGIN
     -- least() and greatest() pass over NULL, which here says "none"
     RETURN (SELECT CASE WHEN q.us IS NOT NULL THEN greatest(0, ceil(q.us))::bigint END FROM (SELECT extract(epoch FROM min(
@@ -18,18 +20,20 @@ BEGIN
       JOIN LATERAL (SELECT CASE WHEN b.is_blocked THEN least(
                 (SELECT CASE WHEN r.token IS NULL THEN nullif(r.next_attempt_at, 'infinity') END FROM @extschema@.retries r
                   WHERE r.subscription_id = c.subscription_id AND r.key = '' ORDER BY r."position" LIMIT 1),
-                (SELECT min(r.next_attempt_at) FROM @extschema@.retries r
+                (SELECT r.next_attempt_at FROM @extschema@.retries r
                   WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at < 'infinity'
-                    AND r.key IS DISTINCT FROM ''))
+                    AND r.key IS DISTINCT FROM '' ORDER BY r.next_attempt_at LIMIT 1))
             ELSE least(
-                (SELECT min(r.next_attempt_at) FROM @extschema@.retries r
-                  WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at < 'infinity'),
+                (SELECT r.next_attempt_at FROM @extschema@.retries r
+                  WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at < 'infinity'
+                  ORDER BY r.next_attempt_at LIMIT 1),
                 (SELECT clock_timestamp() FROM @extschema@.leases l
                   WHERE l.subscription_id = c.subscription_id AND l.slot = c.slot AND NOT l.held LIMIT 1),
                 (SELECT min(CASE WHEN p.rate IS NULL THEN clock_timestamp()
                         ELSE clock_timestamp() + greatest(1 - @extschema@.tokens(p.tokens, p.refilled_at, p.rate), 0) / greatest(p.rate, 1e-6) * interval '1 s' END)
                    FROM @extschema@.replays p WHERE p.subscription_id = c.subscription_id AND p.slot = c.slot)) END AS at) w ON true
-     WHERE s.subscription_id = ANY (subscriptions) AND s.active
+     -- a subquery: where the planner sees how many they are, it plans this anew in each call
+     WHERE s.subscription_id = ANY ((SELECT next_due.subscriptions)::bigint[]) AND s.active
        AND (s.mode = 'async' OR s.target IS NULL OR s.target NOT LIKE 'sql:%')) q);
 END $$;
 COMMENT ON FUNCTION @extschema@.next_due(bigint[]) IS

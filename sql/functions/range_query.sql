@@ -4,8 +4,7 @@
 -- s.slots: as many as there are cursors.
 CREATE OR REPLACE FUNCTION @extschema@.range_query(
         topic text, s @extschema@.subscriptions, slot integer, has_holes boolean, positions bigint, columns text, tail text)
-    RETURNS text LANGUAGE plpgsql IMMUTABLE
-    SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     RETURN 'SELECT ' || columns || ' FROM '
         || format(CASE WHEN positions <= 10000 THEN '@extschema@.%I e WHERE e."position" > $1 AND e."position" <= $2'

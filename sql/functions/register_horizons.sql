@@ -3,8 +3,7 @@
 -- it may be newer than the first ones. The caller reads the log in a later statement.
 -- pg_locks walks the whole lock table, most of the cost of looking for events: so one look serves all.
 CREATE OR REPLACE FUNCTION @extschema@.register_horizons(sequences regclass[]) RETURNS bigint[]
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     firsts  bigint[];
     latest  bigint[];

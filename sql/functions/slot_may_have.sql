@@ -14,8 +14,9 @@ BEGIN
         RETURN false;
     END IF;
     RETURN c.cursor < least(h, s.resize_at, s.drain_at)
-        OR EXISTS (SELECT FROM @extschema@.retries r
-                    WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= now_at)
+        OR coalesce((SELECT true FROM @extschema@.retries r
+                      WHERE r.subscription_id = c.subscription_id AND r.slot = c.slot AND r.token IS NULL AND r.next_attempt_at <= now_at
+                      ORDER BY r.next_attempt_at LIMIT 1), false)
         OR EXISTS (SELECT FROM @extschema@.replays p
                     WHERE p.subscription_id = c.subscription_id AND p.slot = c.slot
                       AND (p.rate IS NULL OR @extschema@.tokens(p.tokens, p.refilled_at, p.rate) >= 1));

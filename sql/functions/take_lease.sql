@@ -4,8 +4,7 @@
 CREATE OR REPLACE FUNCTION @extschema@.take_lease(
         s @extschema@.subscriptions, topic text, only_slot integer, max_events integer, duration interval, h bigint,
         lease_owner text)
-    RETURNS @extschema@.leases LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS @extschema@.leases LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     cur         @extschema@.cursors;
     new         @extschema@.leases;
@@ -66,11 +65,12 @@ BEGIN
     new.after := cur.cursor;
     new.upto := cur.cursor;
 
-    IF has_leases AND s.ordering <> 'none' AND EXISTS (
-        SELECT FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id AND l.slot = cur.slot
-           AND l.held AND l.until > clock_timestamp())
-    THEN
-        RETURN NULL;
+    IF has_leases AND s.ordering <> 'none' THEN
+        IF EXISTS (SELECT FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id AND l.slot = cur.slot
+                      AND l.held AND l.until > clock_timestamp())
+        THEN
+            RETURN NULL;
+        END IF;
     END IF;
     is_limited := s.max_in_flight IS NOT NULL OR s.rate_limit IS NOT NULL;
     IF is_limited THEN
@@ -108,8 +108,10 @@ BEGIN
                 h := new.after; -- all wait for what failed
             END IF;
             now_at := clock_timestamp(); -- not the function itself, of which no index is asked
-            IF EXISTS (SELECT FROM @extschema@.retries r
-                        WHERE r.subscription_id = s.subscription_id AND r.slot = cur.slot AND r.token IS NULL AND r.next_attempt_at <= now_at)
+            -- ordered, so that a plan made while nothing waits uses the index of times
+            IF (SELECT true FROM @extschema@.retries r
+                 WHERE r.subscription_id = s.subscription_id AND r.slot = cur.slot AND r.token IS NULL AND r.next_attempt_at <= now_at
+                 ORDER BY r.next_attempt_at LIMIT 1)
             THEN
                 new.retries := @extschema@.take_retries(s, cur.slot, new.token,
                     CASE WHEN new.after >= h THEN room
@@ -121,9 +123,11 @@ BEGIN
             new.retries := 1; -- one that a crash left: it goes alone
         ELSIF new.after < h AND room > new.retries THEN
             room := room - new.retries;
-            new.has_holes := has_retries AND EXISTS (
-                SELECT FROM @extschema@.retries r
-                 WHERE r.subscription_id = s.subscription_id AND r."position" > new.after AND r."position" <= h);
+            IF has_retries THEN
+                new.has_holes := EXISTS (
+                    SELECT FROM @extschema@.retries r
+                     WHERE r.subscription_id = s.subscription_id AND r."position" > new.after AND r."position" <= h);
+            END IF;
             IF new.retries = 0 AND h - new.after <= room AND s.rate_limit IS NULL AND replay.rate IS NULL THEN
                 -- all that there is fits: the caller reads it, counts it and writes the lease
                 new.upto := h;

@@ -1,7 +1,6 @@
 -- The cheapest exact condition: PostgreSQL keeps only 32 compiled regular expressions.
 CREATE OR REPLACE FUNCTION @extschema@.type_condition(pattern text, operand text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     IF pattern IN ('*', '**') THEN
         RETURN '';

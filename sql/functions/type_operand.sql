@@ -1,5 +1,4 @@
-CREATE OR REPLACE FUNCTION @extschema@.type_operand(pattern text) RETURNS text LANGUAGE plpgsql IMMUTABLE
-    SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION @extschema@.type_operand(pattern text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     IF pattern IN ('*', '**') THEN
         RETURN NULL;

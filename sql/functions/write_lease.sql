@@ -1,7 +1,6 @@
 -- The end of take_lease(): under the lock on the cursor, which it moves.
 CREATE OR REPLACE FUNCTION @extschema@.write_lease(new @extschema@.leases, duration interval) RETURNS @extschema@.leases
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     is_further boolean := false;
 BEGIN
@@ -13,7 +12,7 @@ BEGIN
     END IF;
     IF new.events + new.retries > 0 THEN
         new.until := clock_timestamp() + duration;
-        INSERT INTO @extschema@.leases SELECT (new).*;
+        INSERT INTO @extschema@.leases VALUES (new.*);
         UPDATE @extschema@.cursors c
            SET cursor = CASE WHEN new.replay_id IS NULL THEN greatest(c.cursor, new.upto) ELSE c.cursor END,
                epoch = new.epoch, last_triggered_at = clock_timestamp()

@@ -30,10 +30,14 @@ returns($s, "SELECT p.oid::regprocedure FROM $proc WHERE obj_description(p.oid, 
 # Inlined into their callers, and parsed when they were made.
 my @inlined = qw(category channel lock_class next_id next_position);
 # Names the schema of each thing it uses instead: hostile_path.t.
-my @qualified = qw(append_event publish publish_and_wait);
+my @qualified = qw(append_event bell_disarm publish publish_and_wait);
+# Called for each claim, by functions that pin it: to set and reset it takes longer than most of what they do.
+my @pinned_above = qw(range_query register_horizons take_lease type_condition type_operand write_lease);
 returns($s, "SELECT p.proname FROM $proc
     WHERE NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c = 'search_path=pg_catalog, pg_temp') ORDER BY 1",
-    join("\n", sort @inlined, @qualified), 'every function pins search_path, but for those that have no need');
+    join("\n", sort @inlined, @qualified, @pinned_above), 'every function pins search_path, but for those that have no need');
+returns($s, "SELECT p.proname FROM $proc WHERE p.proconfig IS NULL AND p.prosrc ~ '[.](" . join('|', @pinned_above) . ")[(]'
+      AND p.proname <> ALL ('{" . join(',', @pinned_above) . "}') ORDER BY 1", '', 'or for those whose callers pin it');
 returns($s, "SELECT p.proname FROM $proc WHERE p.prosqlbody IS NULL AND p.proname = ANY ('{" . join(',', @inlined) . "}') ORDER BY 1",
     '', 'the inlined ones are parsed when made');
 # Each has a note in docs/decisions and a test of what a low role can do with it.

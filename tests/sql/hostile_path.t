@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# SEC-3: publish() pins no search_path, for speed. A path full of impostors changes nothing it does.
+# SEC-3: publish() and bell_disarm() pin no search_path, for speed. A path full of impostors changes nothing they do.
 use strict;
 use warnings;
 use lib 'tests/sql';
@@ -57,6 +57,8 @@ for my $call (
 }
 is($s->error("SELECT trunkline.$_")->{state}, 'TL005', $_)
     for q(publish('', '1')), q(publish('a', '1', key => '')), q(publish('a', '1', source => repeat('x', 256))), q(publish('a', '1', metadata => '[]'));
+$s->do('CREATE FUNCTION evil.pg_advisory_unlock(integer, integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.act(); END $$');
+is($s->do('SELECT trunkline.bell_arm(), trunkline.bell_disarm()'), 't|t', 'bell_disarm()');
 like($s->do(q(CALL trunkline.publish_and_wait('a.b', '1', key => 'k', wait => '0 s'))), qr/^\d+\|t\|\[\]$/, 'publish_and_wait()');
 is($s->do('SET search_path = pg_catalog; SELECT count(*) FROM trunkline.events') =~ s/.*\n//sr, 9, 'all of them are in the log');
 

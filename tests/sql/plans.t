@@ -1,0 +1,63 @@
+#!/usr/bin/perl
+# WAK-2: what every look at the log runs is planned once for a session. A statement whose values change what
+# the planner expects is planned in each call, which took more than half of a claim.
+use strict;
+use warnings;
+use lib 'tests/sql';
+use SqlTest;
+use Test::More;
+
+database();
+my ($s, $main) = map { session() } 1 .. 2;
+
+# How many plans a statement needs, those of the functions below it and all, but not its own.
+sub plans {
+    my ($sql) = @_;
+    $s->do('SET log_planner_stats = on; SET client_min_messages = log');
+    $s->start($sql);
+    my $out = $s->finish;
+    BAIL_OUT($out) if $s->{error};
+    $s->do('SET client_min_messages = warning; SET log_planner_stats = off');
+    return (() = $out =~ /PLANNER STATISTICS/g) - 1;
+}
+
+# Until plans settle: a few calls with plans of their own come first.
+sub settled {
+    my ($sql) = @_;
+    $s->do($sql) for 1 .. 8;
+    return plans($sql);
+}
+
+sub insert { $main->do("INSERT INTO trunkline.topic_bus (type, data) VALUES ('a.b', '1')"); return }
+
+is(plans('SELECT 1'), 0, 'a query alone');
+
+$main->do("SELECT trunkline.subscribe('p/' || i, '**', ordering => CASE WHEN i % 2 = 0 THEN 'none' ELSE 'key' END) FROM generate_series(1, 12) i");
+for my $n (1, 2, 12) {
+    my $ids = '{' . join(',', 1 .. $n) . '}';
+    is(settled("SELECT count(*) FROM trunkline.claim_many('$ids', array_fill(10, ARRAY[$n]), shared => true)"), 0, "$n subscriptions, nothing there");
+    is(settled("SELECT trunkline.next_due('$ids')"), 0, "$n subscriptions, when the next is due");
+}
+
+# A claim and its ack: one plan, of the query that reads the log.
+$main->do("SELECT trunkline.unsubscribe('p/' || i, true) FROM generate_series(2, 12) i");
+my $claim = q(SELECT token, "position" FROM trunkline.claim_many('{1}', '{10}', shared => true) WHERE token IS NOT NULL);
+my $token;
+for my $i (1 .. 10) {
+    insert();
+    ($token) = split /\|/, $s->do($claim);
+    $s->do("SELECT trunkline.ack('$token')");
+}
+insert();
+is(plans($claim), 1, 'an event: one plan, of the query that reads the log');
+$token = $main->do('SELECT token FROM trunkline.leases');
+is(plans("SELECT trunkline.ack('$token')"), 0, 'its ack');
+
+# Beside events that wait for their time, and whatever statistics say of them.
+$main->do(q(INSERT INTO trunkline.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, last_error_at, errors)
+    SELECT 1, -i, 0, 1, clock_timestamp() + interval '1 h', '', clock_timestamp(), '[]' FROM generate_series(1, 10000) i));
+$main->do('ANALYZE trunkline.retries');
+is(settled("SELECT count(*) FROM trunkline.claim_many('{1}', '{10}', shared => true)"), 0, '10000 events that wait, nothing due');
+is(settled("SELECT trunkline.next_due('{1}')"), 0, '10000 events that wait, when the next is due');
+
+done_testing;
