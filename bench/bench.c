@@ -20,15 +20,17 @@ static const struct section {
     {"latency", measure_latency},   {"space", measure_space},
     {"fanout", measure_fanout},     {"retries", measure_retries},
     {"schedule", measure_schedule}, {"webhook", measure_webhook},
+    {"store", measure_store},
 };
 enum { SECTION_COUNT = sizeof sections / sizeof sections[0] };
 
 static const char usage[] =
     "usage: trunkline-bench [option...] [section...]\n"
     "  sections: publish threads batch drain latency space fanout retries schedule webhook\n"
-    "            (default: all)\n"
+    "            store (default: all)\n"
     "  --db CONNINFO     database with superuser rights, to be written to (default: libpq's)\n"
     "  --program PATH    trunkline, for the memory of serve\n"
+    "  --message-db PATH installs message-db, to be compared with (default: not compared)\n"
     "  --commit TEXT     what is measured\n"
     "  --out FILE        results as NDJSON (default: bench-results.ndjson)\n"
     "  --rounds N        turns of each variant (default 9, at most 50)\n"
@@ -46,11 +48,17 @@ struct settings {
 static void parse(int argc, char **argv, struct settings *s)
 {
     static const struct option options[] = {
-        {"db", required_argument, NULL, 'd'},     {"program", required_argument, NULL, 'p'},
-        {"commit", required_argument, NULL, 'v'}, {"out", required_argument, NULL, 'o'},
-        {"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
-        {"quick", no_argument, NULL, 'q'},        {"check", no_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},         {0},
+        {"db", required_argument, NULL, 'd'},
+        {"program", required_argument, NULL, 'p'},
+        {"commit", required_argument, NULL, 'v'},
+        {"out", required_argument, NULL, 'o'},
+        {"rounds", required_argument, NULL, 'r'},
+        {"seconds", required_argument, NULL, 's'},
+        {"quick", no_argument, NULL, 'q'},
+        {"check", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {"message-db", required_argument, NULL, 'm'},
+        {0},
     };
     struct bench *b = &s->bench;
     int c;
@@ -62,6 +70,9 @@ static void parse(int argc, char **argv, struct settings *s)
             break;
         case 'p':
             b->program = optarg;
+            break;
+        case 'm':
+            b->message_db = optarg;
             break;
         case 'v':
             s->commit = optarg;
@@ -80,6 +91,7 @@ static void parse(int argc, char **argv, struct settings *s)
             b->round_s = 0.5;
             b->backlog = 50000;
             b->latency_round_s = 2;
+            b->store_events = 1000000;
             break;
         case 'c':
             s->is_check = true;
@@ -219,7 +231,8 @@ int main(int argc, char **argv)
                   .rounds = 9,
                   .round_s = 1.5,
                   .backlog = 200000,
-                  .latency_round_s = 5},
+                  .latency_round_s = 5,
+                  .store_events = 10000000},
         .commit = "?",
         .out = "bench-results.ndjson",
     };

@@ -26,6 +26,8 @@ struct bench {
     int rounds;
     double round_s;
     int backlog;            /* events of the drain */
+    int64_t store_events;   /* events in the topic that streams are loaded from */
+    const char *message_db; /* program that installs message-db; NULL: not compared */
     double latency_round_s; /* of each rate, with and without Trunkline */
     PGconn *admin;
 };
@@ -99,8 +101,18 @@ struct pool;
 struct pool *pool_open(const char *conninfo, int connections);
 void pool_close(struct pool *p);
 void pool_prepare(struct pool *p, const struct statement *st);
+void pool_exec(struct pool *p, const char *sql); /* on every connection */
 /* Every connection repeats the statement; this thread waits for all of them by epoll. */
 struct load pool_run(struct pool *p, const struct statement *st, double seconds);
+/* Statements that differ from run to run. */
+struct source {
+    /* What connection i sends next, unchanged until its result is there. */
+    const struct statement *(*next)(void *context, int i);
+    /* Does this result count? NULL: all do, and an error ends the program. */
+    bool (*result)(void *context, int i, const PGresult *res);
+    void *context;
+};
+struct load pool_run_source(struct pool *p, const struct source *source, double seconds);
 /* Puts the time of sending into the parameters of a copy of the statement. */
 typedef void (*stamp_fn)(struct statement *st, uint64_t now_ns);
 /* Statements at a steady rate, whatever the answers do (open loop); commit_us gets the time until
@@ -123,9 +135,13 @@ extern const char event_type[];
 extern const char event_tenant[];
 extern const char *const invoice;
 /* Add a parameter; a jsonb text begins with its version, \1. */
-void statement_text(struct statement *st, const char *value);
+void statement_text(struct statement *st, const char *value); /* borrowed */
 void statement_jsonb(struct statement *st, const char *versioned);
 void statement_null(struct statement *st);
+void statement_int8(struct statement *st, const char *big_endian); /* 8 bytes, borrowed */
+void put_int8(char *into, int64_t value);
+int64_t get_int8(const char *big_endian);
+void statement_invoice(struct statement *st);
 /* Add $1 type, $2 tenant, $3 data. */
 void statement_row(struct statement *st);
 /* Add $1 to $4 as libtrunkline's statement takes them; the same row. */
@@ -195,5 +211,7 @@ void measure_webhook(const struct bench *b);
 /* So many events, by tl_publish_batch. */
 void publish_backlog(const struct bench *b, int count);
 void measure_schedule(const struct bench *b);
+void measure_store(const struct bench *b);
+void measure_store_reads(const struct bench *b); /* second half of section store */
 
 #endif

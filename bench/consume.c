@@ -22,15 +22,6 @@ static const char page_sql[] =
     "expires_at, created_at FROM bench_bare WHERE \"position\" > $1 ORDER BY \"position\" LIMIT "
     "1000";
 
-static int64_t big_endian(const char *bytes)
-{
-    uint64_t value = 0;
-
-    for (int i = 0; i < 8; i++)
-        value = value << 8 | (unsigned char)bytes[i];
-    return (int64_t)value;
-}
-
 /* Events a second of a bare keyset read of the same rows; every value is in the client then. */
 static double read_pages(PGconn *conn, int64_t after, int events, double *ret_cpu_us)
 {
@@ -44,13 +35,12 @@ static double read_pages(PGconn *conn, int64_t after, int events, double *ret_cp
         PGresult *res;
         int rows;
 
-        for (int i = 0; i < 8; i++)
-            position[i] = (char)((uint64_t)after >> (56 - 8 * i));
+        put_int8(position, after);
         res = PQexecPrepared(conn, "page", 1, &value, (const int[]){8}, (const int[]){1}, 1);
         rows = PQntuples(res);
         if (PQresultStatus(res) != PGRES_TUPLES_OK || rows == 0)
             die("keyset read", PQerrorMessage(conn));
-        after = big_endian(PQgetvalue(res, rows - 1, 0));
+        after = get_int8(PQgetvalue(res, rows - 1, 0));
         count += rows;
         PQclear(res);
     }

@@ -75,6 +75,12 @@ static uint64_t pool_cpu_ns(const struct pool *p)
     return sum;
 }
 
+void pool_exec(struct pool *p, const char *sql)
+{
+    for (int i = 0; i < p->n; i++)
+        sql_exec(p->conns[i], sql);
+}
+
 static void send(struct pool *p, int i, const struct statement *st)
 {
     p->sent_ns[i] = clock_ns();
@@ -85,8 +91,8 @@ static void send(struct pool *p, int i, const struct statement *st)
         die("send", PQerrorMessage(p->conns[i]));
 }
 
-/* True: the statement is complete. */
-static bool receive(struct pool *p, int i)
+/* True: the statement is complete; *ret_counts (true before): as the source says of its result. */
+static bool receive(struct pool *p, int i, const struct source *source, bool *ret_counts)
 {
     PGresult *res;
 
@@ -96,6 +102,8 @@ static bool receive(struct pool *p, int i)
         res = PQgetResult(p->conns[i]);
         if (res == NULL)
             p->is_busy[i] = false;
+        else if (source != NULL && source->result != NULL)
+            *ret_counts = source->result(source->context, i, res);
         else if (PQresultStatus(res) != PGRES_TUPLES_OK)
             die("statement", PQerrorMessage(p->conns[i]));
         PQclear(res);
@@ -103,7 +111,23 @@ static bool receive(struct pool *p, int i)
     return !p->is_busy[i];
 }
 
+static const struct statement *same_statement(void *context, int connection)
+{
+    (void)connection;
+    return context;
+}
+
 struct load pool_run(struct pool *p, const struct statement *st, double seconds)
+{
+    union {
+        const struct statement *in;
+        void *out;
+    } constant = {.in = st};
+
+    return pool_run_source(p, &(struct source){same_statement, NULL, constant.out}, seconds);
+}
+
+struct load pool_run_source(struct pool *p, const struct source *source, double seconds)
 {
     uint64_t server_cpu_ns = pool_cpu_ns(p);
     uint64_t cpu_ns = own_cpu_ns();
@@ -114,7 +138,7 @@ struct load pool_run(struct pool *p, const struct statement *st, double seconds)
     int running = p->n;
 
     for (int i = 0; i < p->n; i++)
-        send(p, i, st);
+        send(p, i, source->next(source->context, i));
     while (running > 0) {
         struct epoll_event events[MAX_CONNECTIONS];
         int n = epoll_wait(p->epoll_fd, events, MAX_CONNECTIONS, 10000);
@@ -123,12 +147,13 @@ struct load pool_run(struct pool *p, const struct statement *st, double seconds)
             die("load", "no answer from the server for 10 s");
         for (int e = 0; e < n; e++) {
             int i = (int)events[e].data.u32;
+            bool is_counted = true;
 
-            if (!p->is_busy[i] || !receive(p, i))
+            if (!p->is_busy[i] || !receive(p, i, source, &is_counted))
                 continue;
-            count++;
+            count += is_counted;
             if (clock_ns() < end_ns)
-                send(p, i, st);
+                send(p, i, source->next(source->context, i));
             else
                 running--;
         }
@@ -136,7 +161,7 @@ struct load pool_run(struct pool *p, const struct statement *st, double seconds)
     now_ns = clock_ns();
     return (struct load){
         .per_s = (double)count * 1e9 / (double)(now_ns - start_ns),
-        .cpu_us = (double)(pool_cpu_ns(p) - server_cpu_ns) / 1e3 / (double)count,
+        .cpu_us = (double)(pool_cpu_ns(p) - server_cpu_ns) / 1e3 / (double)(count > 0 ? count : 1),
         .own_cpu_share = (double)(own_cpu_ns() - cpu_ns) / (double)(now_ns - start_ns),
     };
 }
@@ -177,7 +202,7 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
         for (int e = 0; e < n; e++) {
             int i = (int)events[e].data.u32;
 
-            if (!p->is_busy[i] || !receive(p, i))
+            if (!p->is_busy[i] || !receive(p, i, NULL, NULL))
                 continue;
             if (done < commit_us_size)
                 commit_us[done] = (double)(clock_ns() - p->sent_ns[i]) / 1e3;

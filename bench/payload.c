@@ -39,7 +39,27 @@ void statement_null(struct statement *st)
     add(st, NULL, 0);
 }
 
-static void statement_invoice(struct statement *st)
+void statement_int8(struct statement *st, const char *big_endian)
+{
+    add(st, big_endian, 8);
+}
+
+void put_int8(char *into, int64_t value)
+{
+    for (int i = 0; i < 8; i++)
+        into[i] = (char)((uint64_t)value >> (56 - 8 * i));
+}
+
+int64_t get_int8(const char *big_endian)
+{
+    uint64_t value = 0;
+
+    for (int i = 0; i < 8; i++)
+        value = value << 8 | (unsigned char)big_endian[i];
+    return (int64_t)value;
+}
+
+void statement_invoice(struct statement *st)
 {
     statement_jsonb(st, invoice_jsonb);
 }
