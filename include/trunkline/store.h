@@ -1,7 +1,7 @@
 /*
  * store.h: the part of libtrunkline's interface that makes the log an event store: append, streams,
- * reading them, redaction. trunkline.h includes it and its conventions hold; what is in neither is not
- * API.
+ * reading them, redaction, snapshots, upcasters, aggregates. trunkline.h includes it and its conventions
+ * hold; what is in neither is not API.
  *
  * A stream is a sequence of events of one topic with versions 1, 2, 3... and no hole. Its name is
  * "<category>-<id>", "order-42"; the category ends at the first '-'. Only topics made with streams
@@ -198,6 +198,7 @@ TL_API bool tl_event_is_redacted(const tl_event *e);
 TL_API int32_t tl_event_schema_version(const tl_event *e);
 
 typedef struct tl_reader tl_reader;
+typedef struct tl_upcasters tl_upcasters; /* see below */
 
 typedef struct tl_reader_options {
     size_t size;
@@ -217,6 +218,7 @@ typedef struct tl_reader_options {
     const char *correlation_id; /* metadata.correlation_id; tl_reader_open_all only; NULL: all */
     int64_t since_us;           /* stored at this time or later; not for streams; 0: all */
     bool upcast;                /* by the SQL functions registered with upcaster_add() */
+    tl_upcasters *upcasters;    /* and by these, borrowed until tl_reader_close; NULL: none */
 } tl_reader_options;
 #define TL_READER_OPTIONS(...)                                                                     \
     (&(tl_reader_options){.size = sizeof(tl_reader_options), __VA_ARGS__})
@@ -281,6 +283,248 @@ typedef struct tl_redact_options {
  */
 TL_API TL_MUSTCHECK tl_status tl_redact(tl_client *c, const char *event_id, const char *reason,
                                         const tl_redact_options *opts);
+
+/* ------------------------------------------------------------------------------- snapshots -- */
+
+typedef struct tl_snapshot_options {
+    size_t size;
+    const char *topic;       /* NULL: "store" */
+    const char *tenant_id;   /* NULL: whatever tenant the stream has */
+    uint32_t schema_version; /* of the state, each has a snapshot of its own; 0: 1 */
+} tl_snapshot_options;
+#define TL_SNAPSHOT_OPTIONS(...)                                                                   \
+    (&(tl_snapshot_options){.size = sizeof(tl_snapshot_options), __VA_ARGS__})
+
+/**
+ * Keep the state that a stream's events give up to a version; it takes the place of an older one.
+ * @param state  JSON text; state_len 0: strlen(state).
+ * @return TL_OK; TL_NOTHING: the one that is kept is of a later version; TL_E_INVALID: ahead of the
+ *         stream, or no JSON; TL_E_NOTFOUND; TL_E_DENIED.
+ */
+TL_API TL_MUSTCHECK tl_status tl_snapshot_save(tl_client *c, const char *stream, int64_t version,
+                                               const char *state, size_t state_len,
+                                               const tl_snapshot_options *opts);
+
+typedef struct tl_snapshot tl_snapshot;
+TL_API int64_t tl_snapshot_version(const tl_snapshot *s); /* of the stream */
+TL_API const char *tl_snapshot_state(const tl_snapshot *s,
+                                     size_t *ret_len); /* JSON; ret_len NULL */
+TL_API int64_t tl_snapshot_created_at_us(const tl_snapshot *s);
+TL_API tl_snapshot *tl_snapshot_free(tl_snapshot *s);
+
+/** TL_E_NOTFOUND: there is none of this schema version. */
+TL_API TL_MUSTCHECK tl_status tl_snapshot_get(tl_client *c, const char *stream,
+                                              const tl_snapshot_options *opts, tl_snapshot **ret);
+/**
+ * Delete snapshots, of whatever age.
+ * @param stream_or_category  "order-42" is one stream, "order-*" all of a category.
+ * @param below_schema_version  only those of a lower one; 0: all.
+ * @param ret        may be NULL; how many.
+ */
+TL_API TL_MUSTCHECK tl_status tl_snapshot_delete(tl_client *c, const char *stream_or_category,
+                                                 uint32_t below_schema_version, const char *topic,
+                                                 int64_t *ret);
+
+/* ------------------------------------------------------------------------------- upcasters -- */
+
+/*
+ * Events outlive the programs that wrote them. The schema version of an event is
+ * metadata.schema_version, 1 without; an upcaster turns the data of one version of a type into that of
+ * the next. Those made in SQL (upcaster_add) are applied by the server to who asks for it; these run
+ * here, on whatever was read, and change nothing that is stored.
+ */
+
+/* What becomes of an event whose type is not known here, or whose schema version is later than the
+ * last one known. */
+typedef enum tl_unknown {
+    TL_UNKNOWN_PASS = 0, /* given as it is */
+    TL_UNKNOWN_SKIP = 1, /* left out */
+    TL_UNKNOWN_FAIL = 2  /* TL_E_UNSUPPORTED */
+} tl_unknown;
+
+/**
+ * @param data      of e, by its upcasters so far; JSON text of len bytes that ends in NUL.
+ * @param ret_data  JSON text of the next version, from malloc(); the library frees it. Left alone: no
+ *                  change.
+ * @return TL_OK; TL_NOTHING: leave the event out; < 0: it cannot be read, and who reads gets this status.
+ */
+typedef tl_status (*tl_upcast_fn)(const tl_event *e, const char *data, size_t len, char **ret_data,
+                                  void *userdata);
+
+TL_API TL_MUSTCHECK tl_status tl_upcasters_new(tl_unknown policy, tl_upcasters **ret);
+TL_API tl_upcasters *tl_upcasters_free(tl_upcasters *u);
+/** Data of a type from one schema version (at least 1) to the next. The latest version known is then at
+ * least from + 1. TL_E_INVALID: there is one for it. */
+TL_API TL_MUSTCHECK tl_status tl_upcasters_add(tl_upcasters *u, const char *type, uint32_t from,
+                                               tl_upcast_fn fn, void *userdata);
+/** A type that needs none up to this schema version (at least 1) is known, too. */
+TL_API TL_MUSTCHECK tl_status tl_upcasters_know(tl_upcasters *u, const char *type,
+                                                uint32_t schema_version);
+/**
+ * An event in its latest version; redacted ones are given as they are.
+ * @param ret  e itself when nothing changes, else borrowed until the next call with u; borrows from e.
+ * @return TL_OK; TL_NOTHING: leave it out (TL_UNKNOWN_SKIP); TL_E_UNSUPPORTED: unknown
+ *         (TL_UNKNOWN_FAIL), or the upcaster of one version is missing between two others; what an
+ *         upcaster returned. tl_upcasters_error() has the detail.
+ */
+TL_API TL_MUSTCHECK tl_status tl_upcast(tl_upcasters *u, const tl_event *e, const tl_event **ret);
+TL_API const tl_error *tl_upcasters_error(const tl_upcasters *u);
+
+/* --------------------------------------------------------------------- aggregates, repository -- */
+
+/*
+ * An aggregate is the state that the events of one stream give: order 42 is the stream "order-42". A
+ * program describes its type by a few functions; a repository loads and saves.
+ *
+ *     tl_repository_load(repo, "42", &order);
+ *     ship(order)                          reads tl_aggregate_state(), decides, and either
+ *                                          tl_aggregate_raise()s events or tl_aggregate_reject()s
+ *     tl_repository_save(repo, order);     stores the raised events, if nobody else was faster
+ *
+ * tl_repository_update() is these three with the repetition after a conflict.
+ */
+typedef struct tl_aggregate tl_aggregate;
+typedef struct tl_repository tl_repository;
+
+typedef struct tl_aggregate_type {
+    size_t size;
+    const char *name; /* the category: 1..200 bytes without '-' */
+    /* The state before the first event. NULL: no memory. */
+    void *(*create)(void *userdata);
+    /* Fold an event into the state. The event is borrowed until it returns; one that was raised has no
+     * position and no time yet. TL_OK; TL_NOTHING: this type of event is not known, see `unknown`; < 0:
+     * load or raise fails with this status. */
+    tl_status (*apply)(void *state, const tl_event *e, void *userdata);
+    void (*free)(void *state, void *userdata); /* NULL: free(3) */
+    /* Both or none. JSON text of a state, from malloc(), freed by the library; and that text into a
+     * state fresh from create, where any failure means: of no use, replay instead. */
+    tl_status (*snapshot)(const void *state, char **ret_json, void *userdata);
+    tl_status (*restore)(void *state, const char *json, size_t len, void *userdata);
+    uint32_t schema_version; /* of the snapshots; raise it when the state changes its form. 0: 1 */
+    tl_unknown unknown;      /* what apply does not know. TL_UNKNOWN_PASS is as TL_UNKNOWN_SKIP */
+    void *userdata;
+} tl_aggregate_type;
+#define TL_AGGREGATE_TYPE(...)                                                                     \
+    (&(tl_aggregate_type){.size = sizeof(tl_aggregate_type), __VA_ARGS__})
+
+typedef struct tl_repository_options {
+    size_t size;
+    const char *topic;       /* NULL: "store" */
+    const char *tenant_id;   /* NULL: whatever tenant a stream has; new ones: system */
+    bool upcast;             /* what is loaded, by the SQL functions of upcaster_add() */
+    tl_upcasters *upcasters; /* and by these, borrowed until tl_repository_free; NULL: none */
+    uint32_t snapshot_every; /* a snapshot when so many events are behind the last; 0: on demand */
+    bool snapshot_later;     /* not within tl_repository_save but by tl_repository_process */
+} tl_repository_options;
+#define TL_REPOSITORY_OPTIONS(...)                                                                 \
+    (&(tl_repository_options){.size = sizeof(tl_repository_options), __VA_ARGS__})
+
+/** @param type  copied; its functions and userdata must outlive the repository. Errors of everything
+ * below are in tl_client_error(c). */
+TL_API TL_MUSTCHECK tl_status tl_repository_new(tl_client *c, const tl_aggregate_type *type,
+                                                const tl_repository_options *opts,
+                                                tl_repository **ret);
+/** After its aggregates and before its client. Snapshots that are due later are dropped: they are
+ * worth time only. */
+TL_API tl_repository *tl_repository_free(tl_repository *r);
+
+/**
+ * Load an aggregate: the snapshot, when there is a good one, and the events behind it, in one round trip
+ * (of long streams a page at a time). A snapshot that is missing, of another schema version, refused by
+ * restore or not followed by the stream's events degrades to a replay of all events, and is counted.
+ * @param id  the stream is "<type>-<id>".
+ * @param ret free with tl_aggregate_free.
+ * @return TL_OK; TL_E_NOTFOUND: no events, or another tenant's; what apply or an upcaster returned;
+ *         TL_E_SERVER: versions out of order; errors as usual, an outage never reads as "not found".
+ */
+TL_API TL_MUSTCHECK tl_status tl_repository_load(tl_repository *r, const char *id,
+                                                 tl_aggregate **ret);
+/** A new one, at version 0. Asks nobody: that it does not exist is seen by the first save. */
+TL_API TL_MUSTCHECK tl_status tl_repository_create(tl_repository *r, const char *id,
+                                                   tl_aggregate **ret);
+/** Load it, or a new one when there are no events. */
+TL_API TL_MUSTCHECK tl_status tl_repository_load_or_create(tl_repository *r, const char *id,
+                                                           tl_aggregate **ret);
+TL_API TL_MUSTCHECK tl_status tl_repository_exists(tl_repository *r, const char *id, bool *ret);
+/** Version in the store; 0: no events. */
+TL_API TL_MUSTCHECK tl_status tl_repository_version(tl_repository *r, const char *id, int64_t *ret);
+/**
+ * Store the raised events, all or none, if the stream still has the version that was loaded. Then none
+ * is pending and the version has moved on. A snapshot that falls due and fails is counted, not reported.
+ * @return TL_OK; TL_NOTHING: nothing is pending; TL_E_CONFLICT: somebody was faster; the events stay
+ *         pending, see tl_repository_reload(); TL_E_INVALID: an aggregate of another repository, or an
+ *         event is refused; TL_E_CONNECTION with tl_error_outcome_unknown(): save again, the events have
+ *         ids and are stored once; errors of tl_append.
+ */
+TL_API TL_MUSTCHECK tl_status tl_repository_save(tl_repository *r, tl_aggregate *a);
+/** After a conflict: load the state of now and apply the pending events to it, so that they can be
+ * saved if they still make sense; what decided on them is not asked again, unlike in
+ * tl_repository_update(). On failure (apply may refuse) the aggregate is as before. */
+TL_API TL_MUSTCHECK tl_status tl_repository_reload(tl_repository *r, tl_aggregate *a);
+
+/* Decide: raise events or reject. Called anew on the state of now after a conflict, so it keeps its
+ * effects to itself. TL_OK; anything else ends the update without a save. */
+typedef tl_status (*tl_command_fn)(tl_aggregate *a, void *userdata);
+
+typedef struct tl_update_options {
+    size_t size;
+    uint32_t attempts; /* saves in all, 1..100; 0: 5 */
+    bool create;       /* a new one when there are no events; else TL_E_NOTFOUND */
+} tl_update_options;
+#define TL_UPDATE_OPTIONS(...)                                                                     \
+    (&(tl_update_options){.size = sizeof(tl_update_options), __VA_ARGS__})
+
+/**
+ * Load, decide, save; after a conflict from the beginning, after a lost connection the save alone, with
+ * the same event ids.
+ * @param ret_version  may be NULL; version of the aggregate afterwards.
+ * @return TL_OK; TL_NOTHING: fn raised nothing, or returned it; what fn returned; errors of load and save.
+ *         TL_E_CONFLICT: attempts are used up.
+ */
+TL_API TL_MUSTCHECK tl_status tl_repository_update(tl_repository *r, const char *id,
+                                                   tl_command_fn fn, void *userdata,
+                                                   const tl_update_options *opts,
+                                                   int64_t *ret_version);
+
+/** Save a snapshot now. TL_NOTHING: a later one is kept; TL_E_UNSUPPORTED: the type has none;
+ * TL_E_INVALID: events are pending, or another repository's; what `snapshot` returned. */
+TL_API TL_MUSTCHECK tl_status tl_repository_snapshot(tl_repository *r, tl_aggregate *a);
+/** Save one of the snapshots that fell due (snapshot_later): when there is time, until it returns
+ * TL_NOTHING. The latest of each of up to 64 streams wait; the oldest makes room for another. */
+TL_API TL_MUSTCHECK tl_status tl_repository_process(tl_repository *r);
+
+/* Counters since tl_repository_new. */
+typedef struct tl_repository_stats {
+    uint64_t loads, saves, conflicts;
+    uint64_t events_applied;  /* by loads */
+    uint64_t snapshot_hits;   /* loads that began with one */
+    uint64_t snapshot_misses; /* none there, or of another schema version */
+    uint64_t
+        snapshot_refused; /* there, but of no use: undecodable, or not followed by the stream */
+    uint64_t snapshots_saved;
+    uint64_t snapshots_failed;  /* of those that fell due */
+    uint64_t snapshots_dropped; /* of those that were to be saved later */
+} tl_repository_stats;
+TL_API void tl_repository_get_stats(const tl_repository *r, tl_repository_stats *ret);
+
+TL_API const char *tl_aggregate_id(const tl_aggregate *a);
+TL_API const char *tl_aggregate_stream(const tl_aggregate *a);
+TL_API int64_t tl_aggregate_version(const tl_aggregate *a); /* stored; 0: nothing yet */
+TL_API void *tl_aggregate_state(const tl_aggregate *a);     /* with the pending events applied */
+TL_API size_t tl_aggregate_pending(const tl_aggregate *a);  /* raised, not saved */
+/**
+ * Apply an event to the state and remember it for the next save. Everything is copied. It gets an id
+ * when it has none, so that a save can be repeated.
+ * @return TL_OK; TL_E_INVALID; TL_E_LIMIT: TL_MAX_APPEND are pending; what apply returned, TL_NOTHING of
+ *         it being TL_E_INVALID. On failure nothing is pending more than before; apply must not have
+ *         changed the state.
+ */
+TL_API TL_MUSTCHECK tl_status tl_aggregate_raise(tl_aggregate *a, const tl_new_event *event);
+/** Refuse a command in the domain's words, which become the message of tl_client_error(). Returns
+ * TL_E_REJECTED. */
+TL_API tl_status tl_aggregate_reject(tl_aggregate *a, const char *why);
+/** Forgets what is pending. Takes NULL, returns NULL. */
+TL_API tl_aggregate *tl_aggregate_free(tl_aggregate *a);
 
 #ifdef __cplusplus
 }

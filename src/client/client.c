@@ -8,6 +8,7 @@
 #include "str.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -172,6 +173,16 @@ tl_status tl__call_begin(tl_client *c)
         return TL_E_INVALID;
     }
     (void)PQsetnonblocking(c->conn, 1);
+    return TL_OK;
+}
+
+tl_status tl__client_pause(tl_client *c, uint64_t pause_us)
+{
+    struct pollfd fd = {.fd = c->cancel_fd, .events = POLLIN};
+    uint64_t now_us = tl__clock_us();
+
+    if (poll(&fd, 1, tl__poll_ms(now_us, tl__deadline_us(now_us, pause_us))) > 0)
+        return tl__error_set(&c->error, TL_E_CANCELLED, NULL, "the call was cancelled");
     return TL_OK;
 }
 

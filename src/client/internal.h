@@ -8,7 +8,8 @@
  *      sqlnames.c             names, SQL templates, prepared statements, parameters
  *      event.c                rows to events, batches
  *      arrays.c json_peek.c   binary arrays; one member of a JSON object
- *      append*.c stream.c reader.c find.c   the event store
+ *      append*.c stream.c reader.c find.c snapshot.c upcast.c   the event store
+ *      aggregate.c repository*.c    state from events, on top of these
  *      publish*.c read.c topic.c pattern.c subscribe.c operate.c claim.c migrate*.c   the calls
  */
 #ifndef TL_CLIENT_INTERNAL_H
@@ -230,6 +231,8 @@ tl_status tl__exec_result(struct tl__exec *x, PGresult **ret);
 tl_status tl__exec_finish(struct tl__exec *x, PGresult **ret);
 /* An error of a failed result, with timeout and cancel told apart. */
 tl_status tl__exec_error(struct tl__exec *x, const PGresult *res);
+/* Wait before a call is tried again; TL_E_CANCELLED when tl_client_cancel() ends it. */
+tl_status tl__client_pause(tl_client *c, uint64_t pause_us);
 /* Close a connection that is of no use any more; the next call makes a new one. */
 void tl__client_drop_conn(tl_client *c);
 /* The statement of a template, made if needed, prepared on this connection if needed. */

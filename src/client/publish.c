@@ -47,7 +47,7 @@ static tl_status text_check(struct tl_error *e, const char *field, const char *t
     return TL_OK;
 }
 
-static tl_status json_check(struct tl_error *e, const char *field, const char *text, size_t len)
+tl_status tl__json_check(struct tl_error *e, const char *field, const char *text, size_t len)
 {
     if (len > MAX_JSON_BYTES)
         return tl__error_set(e, TL_E_LIMIT, NULL, "%s has more than %d bytes", field,
@@ -88,11 +88,11 @@ tl_status tl__element_load(struct tl_error *e, const tl_new_event *from, struct 
         (status = text_check(e, "key", event->key)) != TL_OK ||
         (status = text_check(e, "source", event->source)) != TL_OK ||
         (status = text_check(e, "tenant_id", event->tenant_id)) != TL_OK ||
-        (status = json_check(e, "data", event->data, event->data_len)) != TL_OK)
+        (status = tl__json_check(e, "data", event->data, event->data_len)) != TL_OK)
         return status;
     if (event->metadata == NULL)
         return TL_OK;
-    return json_check(e, "metadata", event->metadata, strlen(event->metadata));
+    return tl__json_check(e, "metadata", event->metadata, strlen(event->metadata));
 }
 
 tl_status tl__topic_load(struct tl_error *e, const char *topic, const char **ret)

@@ -9,7 +9,6 @@
 #include "clock.h"
 #include "str.h"
 
-#include <poll.h>
 #include <string.h>
 
 #define DEFAULT_PAGE_EVENTS 1000
@@ -38,7 +37,7 @@ static const char category_sql[] =
          "category => $5, upcast => $6, since => $7)");
 static const char all_sql[] =
     PAGE("read(after => $1, max_events => $2, topic => $3, tenant => $4, pattern => $5, "
-         "types => $6, correlation => $7, since => $8, direction => $9)");
+         "types => $6, correlation => $7, since => $8, direction => $9, upcast => $10)");
 
 enum kind { STREAM, CATEGORY, ALL };
 
@@ -74,8 +73,6 @@ static tl_status options_check(struct tl_error *e, enum kind kind, const tl_read
         return tl__error_set(e, TL_E_UNSUPPORTED, NULL, "categories are read forward only");
     if (kind == STREAM && o->since_us != 0)
         return tl__error_set(e, TL_E_UNSUPPORTED, NULL, "since_us is not for streams");
-    if (kind == ALL && o->upcast)
-        return tl__error_set(e, TL_E_UNSUPPORTED, NULL, "upcast is for streams and categories");
     if (kind != ALL && (o->pattern != NULL || o->type_count != 0 || o->correlation_id != NULL))
         return tl__error_set(e, TL_E_UNSUPPORTED, NULL,
                              "pattern, types and correlation_id are for whole topics");
@@ -208,18 +205,8 @@ static const char *page_request(const struct tl_reader *r, struct tl__params *p)
     tl__param_text(p, r->correlation_id);
     tl__param_time(p, r->opts.since_us);
     tl__param_text(p, direction);
+    tl__param_bool(p, r->opts.upcast);
     return all_sql;
-}
-
-/* Wait before trying again; TL_E_CANCELLED when tl_client_cancel() was called. */
-static tl_status pause_for(tl_client *c, uint64_t pause_us)
-{
-    struct pollfd fd = {.fd = c->cancel_fd, .events = POLLIN};
-    uint64_t now_us = tl__clock_us();
-
-    if (poll(&fd, 1, tl__poll_ms(now_us, tl__deadline_us(now_us, pause_us))) > 0)
-        return tl__error_set(&c->error, TL_E_CANCELLED, NULL, "the call was cancelled");
-    return TL_OK;
 }
 
 /* Fetch the next page. Reading changes nothing, so a lost connection is no reason to give up before the
@@ -247,7 +234,7 @@ static tl_status page_fetch(struct tl_reader *r)
         if (status != TL_E_CONNECTION || tl__deadline_us(tl__clock_us(), pause_us) >= deadline_us)
             break;
         kept = c->error;
-        if (pause_for(c, pause_us) != TL_OK)
+        if (tl__client_pause(c, pause_us) != TL_OK)
             return TL_E_CANCELLED;
         c->error = kept;
         pause_us = pause_us * 2 < c->settings.reconnect_cap_us ? pause_us * 2
@@ -269,12 +256,12 @@ static bool is_beyond(const struct tl_reader *r, int64_t key)
     return r->opts.backward ? key < r->opts.upto : key > r->opts.upto;
 }
 
-tl_status tl_reader_next(tl_reader *r, const tl_event **ret)
+/* The next event as it is stored. */
+static tl_status take_row(struct tl_reader *r)
 {
     int64_t key;
     tl_status status;
 
-    tl__error_clear(&r->c->error);
     if (r->left == 0 || r->is_done)
         return TL_NOTHING;
     if (r->page == NULL || r->row == PQntuples(r->page)) {
@@ -302,8 +289,29 @@ tl_status tl_reader_next(tl_reader *r, const tl_event **ret)
     r->left--;
     r->after = key;
     r->is_done = r->opts.upto != 0 && key == r->opts.upto;
-    *ret = &r->event;
     return TL_OK;
+}
+
+tl_status tl_reader_next(tl_reader *r, const tl_event **ret)
+{
+    tl_upcasters *u = r->opts.upcasters;
+
+    tl__error_clear(&r->c->error);
+    for (;;) {
+        tl_status status = take_row(r);
+
+        if (status != TL_OK)
+            return status;
+        if (u == NULL) {
+            *ret = &r->event;
+            return TL_OK;
+        }
+        status = tl_upcast(u, &r->event, ret);
+        if (status < 0)
+            r->c->error = *tl_upcasters_error(u);
+        if (status != TL_NOTHING)
+            return status;
+    }
 }
 
 int64_t tl_reader_after(const tl_reader *r)
