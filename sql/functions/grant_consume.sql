@@ -2,9 +2,7 @@ CREATE OR REPLACE FUNCTION @extschema@.grant_consume(grantee text, topic text DE
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM @extschema@.topic_id_of(topic);
-    EXECUTE format('GRANT USAGE ON SCHEMA @extschema@ TO %I', grantee);
-    EXECUTE format('GRANT SELECT ON @extschema@.%I TO %I', 'topic_' || topic, grantee);
+    PERFORM @extschema@.grant_read(grantee, topic);
     EXECUTE format('GRANT SELECT ON ALL SEQUENCES IN SCHEMA @extschema@ TO %I', grantee);
     EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.leaves, @extschema@.migrations, @extschema@.installed,
         @extschema@.subscription_status, @extschema@.topic_status, @extschema@.streams TO %I', grantee);
@@ -44,6 +42,9 @@ BEGIN
     EXECUTE format('GRANT DELETE ON @extschema@.endpoints TO %I', grantee); -- another target starts anew
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.check_target_options, @extschema@.headers_problem, @extschema@.interval_of,
         @extschema@.webhook_subscription, @extschema@.webhook_secret_add, @extschema@.webhook_secret_revoke TO %I', grantee);
+    -- projections
+    EXECUTE format('GRANT INSERT, UPDATE ON @extschema@.read_models TO %I', grantee);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.read_model_put TO %I', grantee);
 END $$;
 COMMENT ON FUNCTION @extschema@.grant_consume(text, text) IS
     'Let a role read a topic, subscribe to it, and claim and settle events. Needs the owner of the schema.';

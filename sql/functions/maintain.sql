@@ -48,6 +48,7 @@ BEGIN
                 RETURN QUERY SELECT 'failed', step.name, SQLSTATE || ': ' || SQLERRM;
         END;
     END LOOP;
+    PERFORM @extschema@.publish_horizons();
     BEGIN
         RETURN QUERY SELECT m.action, 'inbox', m.detail FROM @extschema@.maintain_inbox() m;
     EXCEPTION WHEN data_exception OR SQLSTATE 'TL005' THEN
@@ -72,4 +73,4 @@ BEGIN
     END;
 END $$;
 COMMENT ON FUNCTION @extschema@.maintain() IS
-    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, and dead letters and tracked deliveries settled 30 days ago, end drains and changes of slots, notice emptied unlogged topics, drop leaves past retention (one a call), fire schedules and move delayed events that are due, forget old attempts and expired keys of webhooks. Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';
+    'Make leaves ahead, rotate, forget old dedup ids and what once() was told, and dead letters and tracked deliveries settled 30 days ago, end drains and changes of slots, notice emptied unlogged topics, drop leaves past retention (one a call), fire schedules and move delayed events that are due, forget old attempts and expired keys of webhooks, publish horizons for standbys. Returns what was done, held, skipped or failed; nothing when there was nothing to do. Never waits longer than 50 ms for a lock. trunkline serve runs it; without a daemon run it by cron.';

@@ -1,4 +1,4 @@
--- PUBLIC gets nothing; see grant_publish, grant_append, grant_consume, grant_operate and grant_serve.
+-- PUBLIC gets nothing; see grant_publish, grant_append, grant_read, grant_consume, grant_operate and grant_serve.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA @extschema@ FROM PUBLIC;
 
 -- Whoever was given something before has no right to functions made since: give it again.
@@ -40,5 +40,14 @@ BEGIN
         IF g.serves THEN
             PERFORM @extschema@.grant_serve(g.grantee, g.topic);
         END IF;
+    END LOOP;
+    FOR g IN SELECT DISTINCT pg_get_userbyid(a.grantee) AS grantee, t.name AS topic
+               FROM @extschema@.topics t
+               JOIN pg_class c ON c.oid = ('@extschema@.topic_' || t.name)::regclass, aclexplode(c.relacl) a
+              WHERE a.privilege_type = 'SELECT' AND a.grantee NOT IN (0, c.relowner)
+                AND EXISTS (SELECT FROM pg_class r, aclexplode(r.relacl) b WHERE r.oid = '@extschema@.horizons'::regclass
+                              AND b.grantee = a.grantee AND b.privilege_type = 'SELECT')
+    LOOP
+        PERFORM @extschema@.grant_read(g.grantee, g.topic);
     END LOOP;
 END $$;

@@ -55,16 +55,5 @@ is($s->do("SELECT type, attempt FROM trunkline.claim('on/fast')"), 'new|1', 'wha
 $s->do("UPDATE trunkline.leases SET until = now()");
 is($s->do("SELECT type, attempt FROM trunkline.claim('on/kept')"), 'e3|2', 'taken over when it expires');
 
-# A standby has no register: it must not guess.
-my $bindir = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/" : '';
-my @as_owner = $> == 0 ? ('setpriv', '--reuid=' . (stat "$dir/data")[4], '--regid=' . (stat "$dir/data")[5], '--clear-groups', '--') : ();
-sub owner_runs { return system(@as_owner, 'env', 'LC_ALL=C', 'sh', '-c', "cd $dir && exec \"\$@\" >>standby.log 2>&1", 'sh', @_) }
-END { my $status = $?; owner_runs("${bindir}pg_ctl", 'stop', '-D', "$dir/standby", '-m', 'immediate') if -d "$dir/standby"; $? = $status }
-owner_runs("${bindir}pg_basebackup", '-D', "$dir/standby", '-R', '-X', 'stream', '--checkpoint=fast', '-d', "host=$dir port=5432 user=postgres") == 0
-    or BAIL_OUT('pg_basebackup failed: ' . qx(tail -n 3 $dir/standby.log));
-owner_runs("${bindir}pg_ctl", 'start', '-w', '-t', 60, '-D', "$dir/standby", '-o', '-p 5433') == 0 or BAIL_OUT('standby does not start');
-my $replica = session(db => "host=$dir port=5433 user=postgres dbname=postgres");
-is($replica->do('SELECT pg_is_in_recovery(), count(*) >= 5 FROM trunkline.topic_kept'), 't|t', 'a standby has the events');
-refuses($replica, "SELECT $_", '25006', {field => 'server'}, "$_ is refused there: it has no register") for 'trunkline.horizon()', "trunkline.read('kept')";
-$_->close for $replica, $s;
+$s->close;
 done_testing;
