@@ -20,20 +20,22 @@ note "seed $seed";
 
 query($db, q(CREATE TABLE public.effects (n bigint GENERATED ALWAYS AS IDENTITY, position bigint, key text);
     CREATE FUNCTION public.effect(event jsonb) RETURNS void LANGUAGE sql AS
-    $$ INSERT INTO public.effects (position, key) VALUES ((event ->> 'position')::bigint, event ->> 'key') $$));
+    $$ SELECT pg_sleep(0.01); INSERT INTO public.effects (position, key) VALUES ((event ->> 'position')::bigint, event ->> 'key') $$));
 tl_ok(['subscribe', 'crash/sql', 'load.*', '--target', 'sql:public.effect', '--max-attempts', 1000]);
 tl_ok(['subscribe', 'crash/hook', 'load.*', '--target', "$receiver->{url}/ok", '--max-attempts', 1000]);
 
 my $publisher = start_program(['sh', '-c', "for i in 1 2 3 4 5 6; do for k in a b c d e; do j=1; while [ \$j -le 20 ]; do echo \"{\\\"type\\\":\\\"load.x\\\",\\\"data\\\":\$j,\\\"key\\\":\\\"\$k\\\"}\"; j=\$((j+1)); done; done | '$ENV{TRUNKLINE_BIN}' publish --ndjson || exit 1; done"]);
-my $kills = 0;
+my ($kills, $in_flight) = (0, 0);
 sub progress { return query($db, 'SELECT count(*) FROM public.effects') }
 for my $round (1 .. 4) {
     my $serve = start_serve($db, ['--allow-private']);
     my $aim = progress() + 1 + int rand 60;
-    last if !wait_for(sub { progress() >= $aim }, 20);
+    last if !wait_for(sub { my $n = progress(); $n >= $aim || $n == $events });
+    last if progress() == $events;
     kill 'KILL', $serve->{pid};
     is wait_exit($serve), 137, "round $round: killed";
     $kills++;
+    $in_flight += query($db, q(SELECT coalesce(sum(events + retries), 0) FROM trunkline.leases JOIN trunkline.subscriptions s USING (subscription_id) WHERE s.name = 'crash/hook' AND held));
     # A crashed owner's leases run out by themselves; no test waits half a minute for that.
     query($db, 'UPDATE trunkline.leases SET until = clock_timestamp()');
 }
@@ -41,7 +43,7 @@ cmp_ok $kills, '>=', 2, 'it was killed in the middle';
 is wait_exit($publisher), 0, 'everything is published' or diag slurp($publisher->{err});
 my $serve = start_serve($db, ['--allow-private']);
 ok wait_for(sub {
-        query($db, q(SELECT sum(behind + leased + retrying) FROM trunkline.subscription_status)) eq '0' }, 60),
+        query($db, q(SELECT sum(behind + leased + retrying) FROM trunkline.subscription_status)) eq '0' }),
     'the last one finishes everything' or diag query($db, 'TABLE trunkline.subscription_status');
 is stop_program($serve), 0, 'stop';
 
@@ -61,6 +63,6 @@ is scalar(keys %seen), $events, 'webhook: each at least once';
 is $disorder, undef, 'webhook: first deliveries in order per key';
 is query($db, 'SELECT count(*) FROM trunkline.dead_letters'), '0', 'no dead letters';
 my $repeated = grep { $_ > 1 } values %seen;
-cmp_ok $repeated, '<=', $kills * 101, "repeated: what was in flight at most ($repeated)";
+cmp_ok $repeated, '<=', $in_flight, "repeated: what was in flight at most ($repeated)";
 stop_program($receiver);
 done_testing;

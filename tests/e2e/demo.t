@@ -9,7 +9,7 @@ use Test::More;
 use TrunklineTest;
 
 my %env = (TRUNKLINE_DATA_DIR => workdir() . '/pg');
-my ($rc, $out, $err) = tl(['demo', '--for', '2s'], env => \%env, timeout => 60);
+my ($rc, $out, $err) = tl(['demo', '--for', '2s'], env => \%env);
 is $rc, 0, 'from nothing: exit code 0' or diag $err;
 like $out, qr/^published \d+ events: 335 at once, \d+ at [\d.]+\/s$/m, 'the table';
 my %row = $out =~ /^(demo\/\w+) +.*? {2}(github\S+ +\d+ +\d+) +[\d.]+ +[\d.]+$/mg;
@@ -25,7 +25,7 @@ is tl_ok(['subscriptions', '--json'], env => \%env), '', 'the subscriptions do n
 # On a configured database, twice.
 my $db = new_database('--empty');
 for my $time (1, 2) {
-    my $result = decode(tl_ok(['demo', '--for', '1s', '--rate', 100, '--json', '--db', $db], timeout => 60));
+    my $result = decode(tl_ok(['demo', '--for', '1s', '--rate', 100, '--json', '--db', $db]));
     cmp_ok $result->{published}, '>', 335, "configured database, time $time";
     is_deeply [map { $_->{name} } @{$result->{subscriptions}}], [qw(demo/webhook demo/open_issues demo/count)], 'its shape';
     is scalar(grep { $_->{selected} != $_->{delivered} || $_->{p50_us} < 0 } @{$result->{subscriptions}}), 0, 'all delivered, all measured';
@@ -48,7 +48,7 @@ query($db, 'DROP SCHEMA trunkline_demo');
 
 # --stay, until it is told to go.
 my $stay = start_program([$ENV{TRUNKLINE_BIN}, 'demo', '--stay', '--for', '1s', '--db', $db]);
-ok wait_for(sub { slurp($stay->{out}) =~ /the daemon stays up/ }, 60), '--stay' or diag slurp($stay->{err});
+ok wait_for(sub { slurp($stay->{out}) =~ /the daemon stays up/ }), '--stay' or diag slurp($stay->{err});
 tl_ok(['publish', '--topic', 'demo', 'github.issues.opened', '{"action":"opened","repository":{"full_name":"me/mine"},"issue":{"number":1}}', '--db', $db]);
 ok wait_for(sub { query($db, q(SELECT open FROM trunkline_demo.demo_open_issues WHERE repository = 'me/mine')) eq '1' }), 'events go on flowing';
 is stop_program($stay, 'INT'), 0, 'ctrl-c: exit code 0';

@@ -5,7 +5,7 @@
 run() {
     TRUNKLINE_DB=$(tools_db)
     export TRUNKLINE_DB
-    got=$(timeout 60 "$TRUNKLINE_BUILD/examples/$1" 2>&1)
+    got=$(timeout 240 "$TRUNKLINE_BUILD/examples/$1" 2>&1)
     ok $? "$1 exits with 0" "$got"
 }
 tools_db() {

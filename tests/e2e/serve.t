@@ -55,7 +55,7 @@ ok wait_for(sub { slurp("/proc/$_/status") =~ /^State:\s+T/m }), 'its backends h
 kill 'HUP', $third->{pid}; # look at once
 ok wait_for(sub { slurp($third->{err}) =~ /event=reload/ }), 'and it asks them something';
 kill 'TERM', $third->{pid};
-my $code = wait_exit($third, 20);
+my $code = wait_exit($third);
 kill 'CONT', @backends;
 is $code, 7, 'it ends all the same: 7' or diag slurp($third->{err});
 
@@ -64,7 +64,7 @@ my $data = workdir() . '/pg';
 my %env = (TRUNKLINE_DATA_DIR => $data);
 delete @ENV{qw(TRUNKLINE_DB DATABASE_URL)};
 my $own = start_program([$bin, 'serve'], env => \%env);
-ok wait_for(sub { slurp($own->{err}) =~ /event=ready/ }, 60), 'serve on the embedded database' or diag slurp($own->{err});
+ok wait_for(sub { slurp($own->{err}) =~ /event=ready/ }), 'serve on the embedded database' or diag slurp($own->{err});
 my $pid = decode(tl_ok(['db', '--json'], env => \%env))->{pid};
 tl_ok(['subscribe', 'run', '**', '--target', "exec:cat >> $data.events"], env => \%env);
 tl_ok(['publish', 'a.b', '1'], env => \%env);
@@ -72,7 +72,7 @@ ok wait_for(sub { slurp("$data.events") =~ /"type":"a\.b"/ }), 'commands run the
 kill 'KILL', $pid;
 ok wait_for(sub { !kill 0, $pid }), 'kill -9 of the server';
 tl_ok(['publish', 'a.c', '2'], env => \%env);
-ok wait_for(sub { slurp("$data.events") =~ /"type":"a\.c"/ }, 60), 'is recovered from' or diag slurp($own->{err});
+ok wait_for(sub { slurp("$data.events") =~ /"type":"a\.c"/ }), 'is recovered from' or diag slurp($own->{err});
 is stop_program($own), 0, 'stop';
 ok wait_for(sub { !-e "$data/data/postmaster.pid" }), 'and the server with it';
 

@@ -63,7 +63,7 @@ tl_ok(['subscribe', "w/$_->[0]", 'w.*', '--target', "sql:public.$_->[0]", '--pri
     for ['slow', 10, ['--timeout', '300ms']], ['first', 5], ['fails', 7], ['second', 1];
 ok wait_for(sub { slurp($serve->{err}) =~ /event=served subscription=w\/second/ }), 'four subscriptions';
 tl_ok(['publish', 'w.1', '1']);
-ok wait_for(sub { state_of('w/second') eq 'completed' && state_of('w/first') eq 'completed' }, 20), 'WRK-9 those that work are done';
+ok wait_for(sub { state_of('w/second') eq 'completed' && state_of('w/first') eq 'completed' }), 'WRK-9 those that work are done';
 ok wait_for(sub { last_error('w/slow') ne '' }), 'WRK-10 the slow one ends at its limit';
 like last_error('w/slow'), qr/statement timeout \(57014\)$/, 'as what it is';
 is last_error('w/fails'), 'no (P0001)', 'the failing one failed';

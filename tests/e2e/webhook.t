@@ -76,7 +76,7 @@ cmp_ok $wait, '<=', 200, 'within bounds';
 my $gate = workdir() . '/gate';
 subscribe('hooks/slow', 'shop.**', "$url/hold$gate", '--ordering', 'none');
 ok served($serve, 'hooks/slow'), 'a slow endpoint';
-tl_ok(['publish', 'shop.x.y', $_]) for 1 .. 40;
+tl_ok(['publish', '--ndjson'], stdin => join '', map { qq({"type":"shop.x.y","data":$_}\n) } 1 .. 40);
 ok wait_for(sub { pending('hooks/ok') eq '0' }), 'does not hold up the others';
 is scalar(requests('/ok')), 41, 'they have everything';
 ok wait_for(sub { requests("/hold$gate") >= 1 }), 'while it has some of its own';

@@ -47,7 +47,7 @@ is attempt('keep', "outcome, http_status, length(response), trigger, attempt"), 
 is attempt('keep', 'length(error)'), length('HTTP 500: ') + 200, 'and a little of it in the error';
 is attempt('raw', 'response'), qq(a?b?\x{c3}\x{a9}\n"c"), 'bytes that are no text are replaced';
 is attempt('fine', 'outcome, http_status, response, error'), 'delivered|201|yyyyyyy|', 'a success is logged with its answer';
-like attempt('fine', "duration > '0 s' AND duration < '10 s', clock_timestamp() - started_at < '1 min'"), qr/^t\|t$/, 'and its times';
+like attempt('fine', "duration > '0 s' AND duration < '1 min', clock_timestamp() - started_at < '10 min'"), qr/^t\|t$/, 'and its times';
 is attempt('keep', 'next_attempt_at IS NOT NULL'), 't', 'when it is tried next';
 
 # What is logged.
@@ -64,7 +64,7 @@ hook('slow', 'slow.*', "$url/hold$never/a", '{}', ", timeout => '300 ms'");
 tl_ok(['publish', 'slow.one', '1']);
 ok logged('slow'), 'SUB-11 the time limit of the subscription ends a request';
 like attempt('slow', 'error, http_status'), qr/timed out.*\|$/i, 'named';
-is attempt('slow', "duration BETWEEN '290 ms' AND '10 s'"), 't', 'after that time';
+is attempt('slow', "duration BETWEEN '290 ms' AND '1 min'"), 't', 'after that time';
 ok wait_for(sub { pause('slow') ne '' }), 'it is tried again';
 cmp_ok pause('slow'), '>=', 59.9, 'a minute later, though the policy says 10 ms';
 hook('much', 'much.*', "$url/status/429");
@@ -82,7 +82,7 @@ for my $case (['wish', 3, 'Retry-After is heeded'], ['wish/more', 4, 'up to twic
 }
 # ... of commands
 query($db, "SELECT trunkline.subscribe('cmd', 'cmd.*', target => 'exec:sleep 100', timeout => '200 ms', retry_delay => '1 h')");
-is stop_program($serve, 'TERM', 90), 0, 'stop';
+is stop_program($serve), 0, 'stop';
 $serve = start_serve($db, ['--webhook-allow', '127.0.0.1', '--concurrency', 5, '--allow-exec']);
 tl_ok(['publish', 'cmd.one', '1']);
 ok wait_for(sub { query($db, "SELECT error_message FROM trunkline.retries JOIN trunkline.subscriptions s USING (subscription_id) WHERE s.name = 'cmd'") =~ /^timed out/ }), 'WRK-10 the time limit of a subscription holds for commands too';
@@ -94,7 +94,7 @@ hook('five', 'many.*', "$url/hold$gate/five", '{}', ", ordering => 'none'");
 hook('six', 'many.*', "$url/hold$gate/six", '{"concurrency": 6}', ", ordering => 'none'");
 hook('free', 'many.*', "$url/ok/free", '{}', ", ordering => 'none'");
 ok served($serve, $_), "$_ is served" for qw(two five six free);
-tl_ok(['publish', 'many.one', $_]) for 1 .. 12;
+tl_ok(['publish', '--ndjson'], stdin => join '', map { qq({"type":"many.one","data":$_}\n) } 1 .. 12);
 ok wait_for(sub { requests('/ok/free') == 12 && requests("/hold$gate/two") == 2 && requests("/hold$gate/five") == 5 && requests("/hold$gate/six") == 6 }), 'SUB-11 endpoints that hang hold up only themselves, each with its own concurrency';
 mkdir $gate or die;
 spew("$gate/$_", '') for qw(two five six);
@@ -128,7 +128,7 @@ sub tls_error { my ($name) = @_; wait_for(sub { query($db, "SELECT count(*) FROM
 ok served($serve, "tls/$_"), "tls/$_ is served" for keys %tls;
 tl_ok(['publish', 'tls.one', '1']);
 like tls_error($_), qr/certificate/i, "SUB-11 an authority that nobody trusts ($_): refused" for keys %tls;
-is stop_program($serve, 'TERM', 90), 0, 'stop';
+is stop_program($serve), 0, 'stop';
 $serve = start_serve($db, ['--webhook-allow', '127.0.0.1', '--webhook-ca', "$dir/ca.pem", '--https-only']);
 query($db, "UPDATE trunkline.retries SET next_attempt_at = now() WHERE subscription_id IN (SELECT subscription_id FROM trunkline.subscriptions WHERE name LIKE 'tls/%')");
 ok wait_for(sub { pending('tls/good') eq '0' }), '--webhook-ca: an authority of our own';

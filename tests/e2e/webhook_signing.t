@@ -134,7 +134,7 @@ query($db, "DROP OWNED BY $role; DROP ROLE $role");
 # The retry has the same id, a new timestamp and so another signature.
 tl_ok(['subscribe', 'hooks/again', 'again.*', '--target', "$url/fail/1/again", '--backoff', 'fixed', '--retry-delay', '1100ms']);
 chomp(my $again = tl_ok(['webhook', 'secret', 'create', 'hooks/again']));
-ok $served->($serve, 'hooks/again'), 'another one is served';
+ok taken_up($serve, $db), 'another one is served, with its key';
 tl_ok(['publish', 'again.one', '1']);
 ok wait_for(sub { requests('/fail/1/again') == 2 }), 'tried twice';
 my @tries = requests('/fail/1/again');
@@ -147,7 +147,7 @@ my $listener = start_program([$ENV{TRUNKLINE_BIN}, 'webhook', 'listen', '--json'
 my $port;
 ok wait_for(sub { slurp($listener->{err}) =~ m{listening on http://127\.0\.0\.1:(\d+)/\n} && ($port = $1) }), 'webhook listen';
 tl_ok(['subscribe', 'hooks/again', 'again.*', '--target', "http://127.0.0.1:$port/hook", '--backoff', 'fixed', '--retry-delay', '10ms']);
-ok $served->($serve, 'hooks/again', 2), 'is a target';
+ok taken_up($serve, $db), 'is a target';
 tl_ok(['publish', 'again.two', '{"x": 1}']);
 my @heard;
 ok wait_for(sub { @heard = map { decode($_) } split /\n/, slurp($listener->{out}); @heard == 2 }), 'it prints what comes';

@@ -11,7 +11,7 @@ use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(tl tl_ok start_program stop_program wait_exit wait_for new_database drop_database
-    query slurp spew decode workdir source_dir receiver start_serve);
+    query slurp spew decode workdir source_dir receiver start_serve taken_up);
 
 my $bin = $ENV{TRUNKLINE_BIN} or die "run the test by tools/run-tests\n";
 my $source = $ENV{TRUNKLINE_SOURCE} or die "run the test by tools/run-tests\n";
@@ -159,6 +159,17 @@ sub start_serve {
         or croak 'serve does not start';
     croak 'serve does not start: ' . slurp($handle->{err}) if slurp($handle->{err}) !~ /event=ready/;
     return $handle;
+}
+
+# Whatever was changed in the database before, serve's webhooks and commands go by it now: one that was
+# subscribed later is served, and it is the last in the order in which serve takes them up.
+sub taken_up {
+    my ($serve, $db) = @_;
+    my $name = 'zz/mark' . ++$count;
+    query($db, "SELECT trunkline.subscribe('$name', 'zz.never', target => 'http://127.0.0.1:9/', priority => 1)");
+    my $is_served = wait_for(sub { slurp($serve->{err}) =~ /event=served subscription=\Q$name\E / });
+    query($db, "SELECT trunkline.unsubscribe('$name')");
+    return $is_served;
 }
 
 END {
