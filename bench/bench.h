@@ -39,7 +39,7 @@ void *need(void *memory);
 char *argv_text(const char *constant); /* for argv, which nobody changes */
 uint64_t clock_ns(void);
 void sleep_until_ns(uint64_t at_ns);
-/* CPU time that a process has used, by /proc. */
+/* CPU time that a process has used, all its threads; 0: no such process. */
 uint64_t process_cpu_ns(int pid);
 uint64_t process_resident_bytes(int pid);
 
@@ -180,6 +180,7 @@ struct receiver;
 struct receiver *receiver_start(void);
 void receiver_stop(struct receiver *r);
 int receiver_port(const struct receiver *r);
+uint64_t receiver_cpu_ns(const struct receiver *r); /* of its thread */
 void receiver_reset(struct receiver *r);
 struct received {
     uint64_t count, signed_count;

@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_STAMPED 200000
@@ -161,6 +162,16 @@ struct receiver *receiver_start(void)
 int receiver_port(const struct receiver *r)
 {
     return r->port;
+}
+
+uint64_t receiver_cpu_ns(const struct receiver *r)
+{
+    struct timespec ts = {0};
+    clockid_t clock;
+
+    if (pthread_getcpuclockid(r->thread, &clock) == 0)
+        clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 void receiver_reset(struct receiver *r)

@@ -65,22 +65,12 @@ static bool read_proc(int pid, const char *file, char *text, size_t size)
 
 uint64_t process_cpu_ns(int pid)
 {
-    char text[1024];
-    const char *after_name;
-    unsigned long utime;
-    unsigned long stime;
+    struct timespec ts = {0};
+    clockid_t clock;
 
-    /* exact to the nanosecond where the kernel keeps it, else in ticks of 10 ms */
-    if (read_proc(pid, "schedstat", text, sizeof text) && strtoull(text, NULL, 10) > 0)
-        return strtoull(text, NULL, 10);
-    if (!read_proc(pid, "stat", text, sizeof text))
-        return 0;
-    after_name = strrchr(text, ')');
-    if (after_name == NULL ||
-        sscanf(after_name, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &utime,
-               &stime) != 2)
-        return 0;
-    return (utime + stime) * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
+    if (clock_getcpuclockid(pid, &clock) == 0)
+        clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 uint64_t process_resident_bytes(int pid)

@@ -11,11 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define CONCURRENCY 64
 #define EVENTS 10000
 #define PUBLISHERS 8
 #define MAX_COMMITS 200000
+
+/* CPU for each request, in us. */
+struct spent {
+    double sender; /* the daemon, or the bare loop */
+    double server; /* all processes of PostgreSQL */
+    double receiver;
+};
 
 /* ------------------------------------------------------------------------------------ bare -- */
 
@@ -109,18 +117,38 @@ static void stop_daemon(pid_t pid)
         die("trunkline serve", "did not end well");
 }
 
+/* Since they started; a process that ended meanwhile is missing in the second reading, so the daemon
+ * still runs then. */
+static uint64_t server_cpu_ns(const struct bench *b)
+{
+    PGresult *res = PQexec(b->admin, "SELECT pid FROM pg_stat_activity");
+    uint64_t sum = 0;
+
+    for (int i = 0; i < PQntuples(res); i++)
+        sum += process_cpu_ns((int)strtol(PQgetvalue(res, i, 0), NULL, 10));
+    PQclear(res);
+    return sum;
+}
+
 /* Web hooks a second, from the first that came to the last. */
 static double deliver_all(const struct bench *b, struct receiver *r, const char *url,
-                          struct received *ret_seen)
+                          struct received *ret_seen, struct spent *ret_spent)
 {
     int64_t after = sql_int(b->admin, "SELECT last_value FROM trunkline.position_bus");
+    uint64_t server_ns;
+    uint64_t receiver_ns;
     pid_t pid;
 
     publish_backlog(b, EVENTS);
     receiver_reset(r);
     subscribe(b, url, after);
+    server_ns = server_cpu_ns(b);
+    receiver_ns = receiver_cpu_ns(r);
     pid = start_daemon(b);
     *ret_seen = receiver_wait(r, EVENTS);
+    ret_spent->sender += (double)process_cpu_ns(pid) / 1e3 / EVENTS;
+    ret_spent->server += (double)(server_cpu_ns(b) - server_ns) / 1e3 / EVENTS;
+    ret_spent->receiver += (double)(receiver_cpu_ns(r) - receiver_ns) / 1e3 / EVENTS;
     stop_daemon(pid);
     if (ret_seen->count != EVENTS || ret_seen->signed_count != EVENTS)
         die("webhook", "not every event came once and signed");
@@ -168,6 +196,7 @@ static double measure_paced(const struct bench *b, struct receiver *r, const cha
 void measure_webhook(const struct bench *b)
 {
     static struct figure f[2];
+    struct spent spent[2] = {{0}};
     struct receiver *r;
     char url[64];
 
@@ -186,14 +215,26 @@ void measure_webhook(const struct bench *b)
     f[1] = (struct figure){"webhook", "trunkline serve, signed", "requests/s", &f[0], b->rounds};
     for (int round = 0; round < b->rounds; round++) {
         struct received seen;
+        uint64_t own_ns;
+        uint64_t receiver_ns;
 
-        f[1].values[round] = deliver_all(b, r, url, &seen);
+        f[1].values[round] = deliver_all(b, r, url, &seen, &spent[1]);
         receiver_reset(r);
+        own_ns = process_cpu_ns(getpid());
+        receiver_ns = receiver_cpu_ns(r);
         post_all(url, &seen, EVENTS);
         f[0].values[round] = receiver_wait(r, EVENTS).per_s;
+        receiver_ns = receiver_cpu_ns(r) - receiver_ns;
+        spent[0].receiver += (double)receiver_ns / 1e3 / EVENTS;
+        spent[0].sender += (double)(process_cpu_ns(getpid()) - own_ns - receiver_ns) / 1e3 / EVENTS;
     }
     report_figure(&f[0]);
     report_figure(&f[1]);
+    report_note("CPU us for a request: bare loop %.1f, receiver %.1f; daemon %.1f, its receiver "
+                "%.1f, server %.1f",
+                spent[0].sender / b->rounds, spent[0].receiver / b->rounds,
+                spent[1].sender / b->rounds, spent[1].receiver / b->rounds,
+                spent[1].server / b->rounds);
     report_bar_min("web hooks, signed / bare libcurl", figure_ratio(&f[1], &f[0]), 0.6, "x");
     report_bar_max("web hooks at half that rate, p99",
                    measure_paced(b, r, url, (int)(figure_median(&f[1]) / 2)), 50, "ms");
