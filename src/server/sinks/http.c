@@ -1,36 +1,56 @@
 /*
  * http.c: see http.h. Redirects are not followed and no proxy is used; the address is checked when
  * the connection is made, after the name was resolved, so no name can lead inside.
+ *
+ * All sockets are in an epoll set of this file's own, which libuv watches as one. libcurl says
+ * "remove" when a request ends and "add" when the next one takes the connection: in between a
+ * connection stays in the set, and a request costs no system call for that.
  */
 #include "http.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "buf.h"
 #include "clock.h"
 #include "netguard.h"
 #include "trunkline/trunkline_version.h"
 
-enum { MAX_IDLE_HANDLES = 64, MAX_IDLE_CONNECTIONS = 1000 };
+enum { MAX_IDLE_HANDLES = 64, MAX_IDLE_CONNECTIONS = 1000, EVENTS_A_LOOK = 64 };
+
+/* What is known of a socket, by its number. */
+struct watch {
+    uint8_t wanted;  /* by libcurl: EPOLLIN, EPOLLOUT; 0: an idle connection */
+    uint8_t watched; /* in the set */
+    bool is_ours;    /* made by open_socket, so we hear when it is closed */
+};
 
 struct tl__http {
     const struct tl__sink_env *env;
     CURLM *multi;
+    int epoll_fd;
+    uv_poll_t poll; /* of epoll_fd */
     uv_timer_t timer;
-    int open_handles; /* of libuv */
-    bool is_stopping;
+    struct watch *watches;
+    size_t watch_count;
+    int open_handles;       /* of libuv */
     struct exchange *first; /* in flight */
-    CURL *idle[MAX_IDLE_HANDLES];
+    struct exchange *idle;
     int idle_count;
 };
 
+/* A request and its handle, which outlives it: the next one to the same URL finds it set up. */
 struct exchange {
-    struct exchange *next, **link;
+    struct exchange *next, **link; /* link: in flight only */
     struct tl__http *http;
     struct tl__http_request request;
     CURL *easy;
+    char *url;
+    bool is_set_up; /* for it */
     char curl_error[CURL_ERROR_SIZE];
     struct tl__buf body;
     size_t received;
@@ -38,44 +58,72 @@ struct exchange {
     bool is_refused; /* an address was refused by the guard */
 };
 
-struct watch {
-    uv_poll_t poll;
-    curl_socket_t fd;
-    struct tl__http *http;
-};
-
 /* ----------------------------------------------------------------------------- libcurl on libuv */
 
-static void http_release(struct tl__http *http)
+static void on_closed(uv_handle_t *handle)
 {
-    if (--http->open_handles == 0 && http->is_stopping)
-        free(http);
-}
+    struct tl__http *http = handle->data;
 
-static void on_timer_closed(uv_handle_t *handle)
-{
-    http_release(handle->data);
-}
-
-static void on_watch_closed(uv_handle_t *handle)
-{
-    struct watch *watch = handle->data;
-
-    http_release(watch->http);
-    free(watch);
+    if (--http->open_handles > 0)
+        return;
+    close(http->epoll_fd);
+    free(http->watches);
+    free(http);
 }
 
 static void finish_exchanges(struct tl__http *http);
 
-static void on_socket_ready(uv_poll_t *poll, int status, int events)
+static struct watch *find_watch(struct tl__http *http, curl_socket_t fd)
 {
-    struct watch *watch = poll->data;
-    struct tl__http *http = watch->http;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0, running;
+    size_t at = (size_t)fd, count = http->watch_count ? http->watch_count : 64;
 
-    flags |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
-    flags |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
-    curl_multi_socket_action(http->multi, watch->fd, flags, &running);
+    if (at < http->watch_count)
+        return &http->watches[at];
+    while (count <= at)
+        count *= 2;
+    struct watch *watches = realloc(http->watches, count * sizeof *watches);
+    if (!watches)
+        return NULL;
+    memset(watches + http->watch_count, 0, (count - http->watch_count) * sizeof *watches);
+    http->watches = watches;
+    http->watch_count = count;
+    return &watches[at];
+}
+
+static bool change_watch(struct tl__http *http, curl_socket_t fd, struct watch *w, uint8_t events)
+{
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    int failed = 0;
+
+    if (events == 0)
+        (void)epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, fd, &event); /* it may be closed already */
+    else
+        failed = epoll_ctl(http->epoll_fd, w->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
+    w->watched = failed ? 0 : events;
+    return !failed;
+}
+
+static void on_sockets_ready(uv_poll_t *poll, int status, int what)
+{
+    struct tl__http *http = poll->data;
+    struct epoll_event events[EVENTS_A_LOOK];
+    int n = epoll_wait(http->epoll_fd, events, EVENTS_A_LOOK, 0), running;
+
+    (void)status;
+    (void)what;
+    for (int i = 0; i < n; i++) {
+        int fd = events[i].data.fd;
+        unsigned got = events[i].events;
+        if (!http->watches[fd].wanted) { /* the other side closed an idle connection */
+            change_watch(http, fd, &http->watches[fd], 0);
+            continue;
+        }
+        curl_multi_socket_action(http->multi, fd,
+                                 (got & EPOLLIN ? CURL_CSELECT_IN : 0) |
+                                     (got & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+                                     (got & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0),
+                                 &running);
+    }
     finish_exchanges(http);
 }
 
@@ -93,8 +141,6 @@ static int set_timer(CURLM *multi, long timeout_ms, void *userdata)
     struct tl__http *http = userdata;
 
     (void)multi;
-    if (http->is_stopping)
-        return 0;
     if (timeout_ms < 0)
         uv_timer_stop(&http->timer);
     else
@@ -105,32 +151,18 @@ static int set_timer(CURLM *multi, long timeout_ms, void *userdata)
 static int set_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, void *socket_data)
 {
     struct tl__http *http = userdata;
-    struct watch *watch = socket_data;
+    struct watch *w = find_watch(http, fd);
 
     (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (watch) {
-            uv_poll_stop(&watch->poll);
-            uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
-            curl_multi_assign(http->multi, fd, NULL);
-        }
+    (void)socket_data;
+    if (!w)
+        return -1;
+    w->wanted = what == CURL_POLL_REMOVE ? 0
+                                         : (uint8_t)((what & CURL_POLL_IN ? EPOLLIN : 0) |
+                                                     (what & CURL_POLL_OUT ? EPOLLOUT : 0));
+    if (w->wanted == w->watched || (w->wanted == 0 && w->is_ours))
         return 0;
-    }
-    if (!watch) {
-        watch = calloc(1, sizeof *watch);
-        if (!watch)
-            return -1;
-        *watch = (struct watch){.fd = fd, .http = http};
-        if (uv_poll_init_socket(http->env->loop, &watch->poll, fd) != 0) {
-            free(watch);
-            return -1;
-        }
-        watch->poll.data = watch;
-        http->open_handles++;
-        curl_multi_assign(http->multi, fd, watch);
-    }
-    int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-    return uv_poll_start(&watch->poll, events, on_socket_ready) == 0 ? 0 : -1;
+    return change_watch(http, fd, w, w->wanted) ? 0 : -1;
 }
 
 struct tl__http *tl__http_start(const struct tl__sink_env *env)
@@ -140,14 +172,19 @@ struct tl__http *tl__http_start(const struct tl__sink_env *env)
     if (!http)
         return NULL;
     http->env = env;
-    http->multi = curl_multi_init();
-    if (!http->multi || uv_timer_init(env->loop, &http->timer) != 0) {
+    http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    http->multi = http->epoll_fd < 0 ? NULL : curl_multi_init();
+    if (!http->multi || uv_poll_init(env->loop, &http->poll, http->epoll_fd) != 0) {
         curl_multi_cleanup(http->multi);
+        if (http->epoll_fd >= 0)
+            close(http->epoll_fd);
         free(http);
         return NULL;
     }
-    http->timer.data = http;
-    http->open_handles = 1;
+    uv_timer_init(env->loop, &http->timer);
+    http->timer.data = http->poll.data = http;
+    http->open_handles = 2;
+    uv_poll_start(&http->poll, UV_READABLE, on_sockets_ready);
     curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
     curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
     /* its own measure is what runs just now: between two claims it would close them all */
@@ -157,14 +194,25 @@ struct tl__http *tl__http_start(const struct tl__sink_env *env)
     return http;
 }
 
+static void exchange_free(struct exchange *x)
+{
+    curl_easy_cleanup(x->easy);
+    tl__buf_done(&x->body);
+    free(x->url);
+    free(x);
+}
+
 void tl__http_stop(struct tl__http *http)
 {
-    http->is_stopping = true;
-    while (http->idle_count > 0)
-        curl_easy_cleanup(http->idle[--http->idle_count]);
-    curl_multi_cleanup(http->multi); /* closes idle connections: their watches go */
+    while (http->idle) {
+        struct exchange *x = http->idle;
+        http->idle = x->next;
+        exchange_free(x);
+    }
+    curl_multi_cleanup(http->multi); /* closes idle connections */
     http->multi = NULL;
-    uv_close((uv_handle_t *)&http->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&http->poll, on_closed);
+    uv_close((uv_handle_t *)&http->timer, on_closed);
 }
 
 /* --------------------------------------------------------------------------------- one exchange */
@@ -180,7 +228,21 @@ static curl_socket_t open_socket(void *userdata, curlsocktype purpose,
         x->is_refused = true;
         return CURL_SOCKET_BAD;
     }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    struct watch *w = fd < 0 ? NULL : find_watch(x->http, fd);
+    if (w)
+        *w = (struct watch){.is_ours = true};
+    return fd;
+}
+
+static int close_socket(void *userdata, curl_socket_t fd)
+{
+    struct tl__http *http = userdata;
+    struct watch *w = find_watch(http, fd);
+
+    if (w)
+        *w = (struct watch){0}; /* closing it takes it out of the set */
+    return close(fd);
 }
 
 /* Keep the beginning, then cut the connection. */
@@ -194,35 +256,56 @@ static size_t take_body(char *data, size_t size, size_t count, void *userdata)
     return x->received > TL_HTTP_MAX_KEPT_BYTES ? 0 : len;
 }
 
-/* A handle that was used before: its buffers are there. Connections belong to the multi handle. */
-static CURL *take_handle(struct tl__http *http)
+/* NULL: no memory. */
+static struct exchange *take_exchange(struct tl__http *http, const char *url)
 {
-    if (http->idle_count == 0)
-        return curl_easy_init();
-    return http->idle[--http->idle_count];
-}
+    struct exchange **at = &http->idle, *x;
 
-static void give_handle(struct tl__http *http, CURL *easy)
-{
-    if (easy && http->idle_count < MAX_IDLE_HANDLES) {
-        curl_easy_reset(easy);
-        http->idle[http->idle_count++] = easy;
-    } else {
-        curl_easy_cleanup(easy);
+    while (*at && strcmp((*at)->url, url) != 0)
+        at = &(*at)->next;
+    if (!*at && http->idle_count == MAX_IDLE_HANDLES)
+        at = &http->idle; /* of another URL */
+    x = *at;
+    if (x) {
+        *at = x->next;
+        http->idle_count--;
+        if (strcmp(x->url, url) == 0)
+            return x;
+        exchange_free(x);
     }
+    x = calloc(1, sizeof *x);
+    if (x) {
+        x->http = http;
+        x->easy = curl_easy_init();
+        x->url = strdup(url);
+    }
+    return x;
 }
 
-static void exchange_free(struct exchange *x)
+/* Its request is over: keep the handle, if it is good. Connections belong to the multi handle. */
+static void give_exchange(struct exchange *x)
 {
+    struct tl__http *http = x->http;
+
     if (x->link) {
         *x->link = x->next;
         if (x->next)
             x->next->link = x->link;
+        x->link = NULL;
     }
-    give_handle(x->http, x->easy); /* it still points to the headers */
+    if (x->easy) {
+        curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, NULL);
+        curl_easy_setopt(x->easy, CURLOPT_POSTFIELDS, NULL);
+    }
     curl_slist_free_all(x->request.headers);
-    tl__buf_done(&x->body);
-    free(x);
+    x->request.headers = NULL;
+    if (!x->is_set_up || http->idle_count == MAX_IDLE_HANDLES) {
+        exchange_free(x);
+        return;
+    }
+    x->next = http->idle;
+    http->idle = x;
+    http->idle_count++;
 }
 
 static void answer(struct exchange *x, struct tl__http_answer *a)
@@ -235,7 +318,7 @@ static void answer(struct exchange *x, struct tl__http_answer *a)
     a->duration_us = tl__clock_us() - x->started_us;
     curl_multi_remove_handle(x->http->multi, x->easy);
     done(userdata, a);
-    exchange_free(x);
+    give_exchange(x);
 }
 
 static void finish(struct exchange *x, CURLcode code)
@@ -280,11 +363,10 @@ void tl__http_abort(struct tl__http *http)
         answer(http->first, &(struct tl__http_answer){.end = TL__HTTP_ABORTED, .error = "stopped"});
 }
 
+/* All that is the same for every request to the URL. */
 static bool set_up(struct exchange *x)
 {
-    const struct tl__http_request *q = &x->request;
     const struct tl__sink_env *env = x->http->env;
-    uint64_t timeout_ms = q->timeout_us < 1000 ? 1 : q->timeout_us / 1000;
 
     curl_easy_setopt(x->easy, CURLOPT_PRIVATE, x);
     curl_easy_setopt(x->easy, CURLOPT_ERRORBUFFER, x->curl_error);
@@ -298,34 +380,49 @@ static bool set_up(struct exchange *x)
     if (env->webhook_ca_file &&
         curl_easy_setopt(x->easy, CURLOPT_CAINFO, env->webhook_ca_file) != CURLE_OK)
         return false;
-    curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-    curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, q->headers);
     curl_easy_setopt(x->easy, CURLOPT_USERAGENT, "trunkline/" TL_VERSION);
     curl_easy_setopt(x->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(x->easy, CURLOPT_OPENSOCKETDATA, x);
+    curl_easy_setopt(x->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    curl_easy_setopt(x->easy, CURLOPT_CLOSESOCKETDATA, x->http); /* the connection outlives x */
     curl_easy_setopt(x->easy, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(x->easy, CURLOPT_WRITEDATA, x);
-    curl_easy_setopt(x->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body_len);
-    curl_easy_setopt(x->easy, CURLOPT_POSTFIELDS, q->body); /* not copied: lives until done */
+    curl_easy_setopt(x->easy, CURLOPT_POST, 1L);
     return curl_easy_setopt(x->easy, CURLOPT_PROTOCOLS_STR,
                             env->is_https_only ? "https" : "http,https") == CURLE_OK &&
-           curl_easy_setopt(x->easy, CURLOPT_URL, q->url) == CURLE_OK;
+           curl_easy_setopt(x->easy, CURLOPT_URL, x->url) == CURLE_OK;
+}
+
+static bool start_exchange(struct exchange *x, const struct tl__http_request *q)
+{
+    uint64_t timeout_ms = q->timeout_us < 1000 ? 1 : q->timeout_us / 1000;
+
+    x->request = *q;
+    tl__buf_clear(&x->body);
+    x->curl_error[0] = 0;
+    x->received = 0;
+    x->is_refused = false;
+    x->started_us = tl__clock_us();
+    x->is_set_up = x->easy && x->url && (x->is_set_up || set_up(x));
+    if (!x->is_set_up)
+        return false;
+    curl_easy_setopt(x->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, q->headers);
+    curl_easy_setopt(x->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body_len);
+    curl_easy_setopt(x->easy, CURLOPT_POSTFIELDS, q->body); /* not copied: lives until done */
+    return curl_multi_add_handle(x->http->multi, x->easy) == CURLM_OK;
 }
 
 bool tl__http_post(struct tl__http *http, const struct tl__http_request *request)
 {
-    struct exchange *x = calloc(1, sizeof *x);
+    struct exchange *x = take_exchange(http, request->url);
 
     if (!x) {
         curl_slist_free_all(request->headers);
         return false;
     }
-    x->http = http;
-    x->request = *request;
-    x->started_us = tl__clock_us();
-    x->easy = take_handle(http);
-    if (!x->easy || !set_up(x) || curl_multi_add_handle(http->multi, x->easy) != CURLM_OK) {
-        exchange_free(x);
+    if (!start_exchange(x, request)) {
+        give_exchange(x);
         return false;
     }
     x->link = &http->first;
