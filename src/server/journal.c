@@ -61,9 +61,8 @@ struct tl__journal *tl__journal_free(struct tl__journal *j)
     return NULL;
 }
 
-uint64_t tl__journal_add(struct tl__journal *j, char *text)
+uint64_t tl__journal_add(struct tl__journal *j, char *text, size_t len)
 {
-    size_t len = text ? strlen(text) : 0;
     struct entry *e = text ? calloc(1, sizeof *e) : NULL;
 
     uv_mutex_lock(&j->lock);
@@ -93,26 +92,44 @@ bool tl__journal_is_empty(struct tl__journal *j)
     return is_empty;
 }
 
-char *tl__journal_peek(struct tl__journal *j, uint64_t *ret_upto)
+static void add_fields(struct tl__buf arrays[TL__JOURNAL_FIELDS], const struct entry *e,
+                       char divider)
 {
-    struct tl__buf text = TL_BUF_INIT;
-    uint64_t upto = 0;
+    const char *field = e->text;
+
+    for (int i = 0; i < TL__JOURNAL_FIELDS; i++, field += strlen(field) + 1) {
+        tl__buf_add_char(&arrays[i], divider);
+        tl__buf_add_str(&arrays[i], field);
+    }
+}
+
+bool tl__journal_peek(struct tl__journal *j, char *ret_arrays[TL__JOURNAL_FIELDS],
+                      uint64_t *ret_upto)
+{
+    struct tl__buf arrays[TL__JOURNAL_FIELDS];
+    bool is_failed = false;
+    size_t bytes = 0;
     int n = 0;
 
+    for (int i = 0; i < TL__JOURNAL_FIELDS; i++)
+        arrays[i] = TL_BUF_INIT;
     uv_mutex_lock(&j->lock);
     for (struct entry *e = j->first; e && n < MAX_PEEK_ENTRIES; e = e->next, n++) {
-        if (n > 0 && text.len + e->len > MAX_PEEK_BYTES)
+        if (n > 0 && bytes + e->len > MAX_PEEK_BYTES)
             break;
-        tl__buf_add_char(&text, n == 0 ? '[' : ',');
-        tl__buf_add(&text, e->text, e->len);
-        upto = e->seq;
+        add_fields(arrays, e, n == 0 ? '{' : ',');
+        bytes += e->len;
+        *ret_upto = e->seq;
     }
     uv_mutex_unlock(&j->lock);
-    if (n == 0)
-        return NULL;
-    tl__buf_add_char(&text, ']');
-    *ret_upto = upto;
-    return tl__buf_take(&text, NULL);
+    for (int i = 0; i < TL__JOURNAL_FIELDS && n > 0; i++) {
+        tl__buf_add_char(&arrays[i], '}');
+        ret_arrays[i] = tl__buf_take(&arrays[i], NULL);
+        is_failed = is_failed || !ret_arrays[i];
+    }
+    for (int i = 0; i < TL__JOURNAL_FIELDS && is_failed; i++)
+        free(ret_arrays[i]);
+    return n > 0 && !is_failed;
 }
 
 void tl__journal_forget(struct tl__journal *j, uint64_t upto)

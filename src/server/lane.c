@@ -13,7 +13,6 @@
 #include "breaker.h"
 #include "buf.h"
 #include "clock.h"
-#include "json.h"
 #include "log.h"
 #include "str.h"
 
@@ -53,15 +52,17 @@ struct tl__lane {
     struct tl__sink_env envs[MAX_KINDS]; /* one for each kind: the same but for .shared */
     struct served *served, *retired;
     uv_poll_t worker_poll, timer_poll;
+    uv_prepare_t prepare;
     uv_async_t async;
     int timer_fd;
-    uv_mutex_t lock; /* of the next two */
+    uint64_t armed_us; /* for when the timer is set */
+    uv_mutex_t lock;   /* of the next two */
     struct tl__subscription_list *posted;
     struct tl__resends *resends;
     atomic_bool is_stop_posted, is_abort_posted;
     bool is_ready, is_stopping, is_aborting, has_ended;
     bool is_changed; /* a target broke, a breaker moved */
-    bool is_kicked;  /* the timer is about to make a step */
+    bool is_kicked;  /* the loop is about to make a step */
 };
 
 static void step(struct tl__lane *lane);
@@ -73,6 +74,9 @@ static void arm_timer(struct tl__lane *lane, uint64_t at_us)
 {
     struct itimerspec when = {0};
 
+    if (at_us == lane->armed_us)
+        return;
+    lane->armed_us = at_us;
     if (at_us != UINT64_MAX) {
         when.it_value.tv_sec = (time_t)(at_us / 1000000);
         when.it_value.tv_nsec = (long)(at_us % 1000000 * 1000);
@@ -82,12 +86,10 @@ static void arm_timer(struct tl__lane *lane, uint64_t at_us)
     timerfd_settime(lane->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
+/* A step before the loop waits again. */
 static void kick(struct tl__lane *lane)
 {
-    if (lane->has_ended || lane->is_kicked)
-        return;
     lane->is_kicked = true;
-    arm_timer(lane, 0);
 }
 
 /* ----------------------------------------------------------------------------------- deliveries */
@@ -139,52 +141,71 @@ static void log_result(const struct delivery *d, const struct tl__sink_result *r
                   NULL);
 }
 
-/* The entry of a request in the journal; NULL: no memory. */
-static char *journal_entry(const struct delivery *d, const struct tl__sink_result *result)
+/* Fields of an entry of the journal. */
+
+static void add_word(struct tl__buf *b, const char *word)
+{
+    tl__buf_add(b, word, strlen(word) + 1);
+}
+
+static void add_number(struct tl__buf *b, int64_t number)
+{
+    tl__buf_add_i64(b, number);
+    tl__buf_add_char(b, 0);
+}
+
+/* Whatever it is: what a text cannot hold is replaced. NULL: none. */
+static void add_text(struct tl__buf *b, const char *text, size_t len)
+{
+    size_t from = b->len + 1;
+
+    if (!text) {
+        add_word(b, "NULL");
+        return;
+    }
+    tl__buf_reserve(b, 2 * len + 3);
+    tl__buf_add_char(b, '"');
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"' || text[i] == '\\')
+            tl__buf_add_char(b, '\\');
+        tl__buf_add_char(b, text[i] ? text[i] : '?');
+    }
+    if (!b->is_failed)
+        tl__utf8_clean(b->data + from);
+    tl__buf_add(b, "\"", 2);
+}
+
+/* The entry of a request, as record_attempts() takes it; NULL: no memory. */
+static char *journal_entry(const struct delivery *d, const struct tl__sink_result *result,
+                           size_t *ret_len)
 {
     const struct tl__sink_attempt *a = result->attempt;
     const struct tl__sink_event *e = &d->view.event;
-    bool is_delivered = result->word == TL__SINK_DELIVERED;
+    const char *error = result->word == TL__SINK_DELIVERED ? NULL : result->error;
     struct tl__buf b = TL_BUF_INIT;
 
-    tl__buf_addf(&b,
-                 "{\"subscription_id\":%lld,\"event_id\":\"%s\",\"position\":%lld,"
-                 "\"attempt\":%u,\"is_delivered\":%s,\"is_rejected\":%s,\"duration_us\":%llu,"
-                 "\"started_us\":%lld",
-                 (long long)d->served->what.id, e->id, (long long)e->position, d->view.attempt,
-                 is_delivered ? "true" : "false",
-                 result->word == TL__SINK_REJECT ? "true" : "false",
-                 (unsigned long long)a->duration_us, (long long)a->started_at_us);
+    tl__buf_reserve(&b, 500);
+    add_number(&b, d->served->what.id);
+    add_word(&b, e->id);
+    add_text(&b, e->type, strlen(e->type));
+    add_number(&b, e->position);
+    add_number(&b, d->view.attempt);
     if (d->resend_id)
-        tl__buf_addf(&b, ",\"resend_id\":%lld", (long long)d->resend_id);
+        add_number(&b, d->resend_id);
+    else
+        add_word(&b, "NULL");
+    add_text(&b, a->url, strlen(a->url));
+    add_word(&b, result->word == TL__SINK_DELIVERED ? "t" : "f");
+    add_word(&b, result->word == TL__SINK_REJECT ? "t" : "f");
     if (a->status)
-        tl__buf_addf(&b, ",\"http_status\":%d", a->status);
-    tl__json_add_name(&b, "event_type");
-    tl__json_add_text(&b, e->type);
-    tl__json_add_name(&b, "url");
-    tl__json_add_text(&b, a->url);
-    if (a->status) {
-        char *response = malloc(a->response_len + 1);
-        for (size_t i = 0; response && i < a->response_len; i++)
-            response[i] = a->response[i] ? a->response[i] : '?'; /* what text cannot hold */
-        if (response) {
-            response[a->response_len] = 0;
-            tl__utf8_clean(response);
-            tl__json_add_name(&b, "response");
-            tl__json_add_text(&b, response);
-        }
-        free(response);
-    }
-    if (!is_delivered) {
-        char *error = strdup(result->error);
-        if (error)
-            tl__utf8_clean(error);
-        tl__json_add_name(&b, "error");
-        tl__json_add_text(&b, error);
-        free(error);
-    }
-    tl__buf_add_char(&b, '}');
-    return tl__buf_take(&b, NULL);
+        add_number(&b, a->status);
+    else
+        add_word(&b, "NULL");
+    add_text(&b, a->status ? a->response : NULL, a->response_len);
+    add_text(&b, error, error ? strlen(error) : 0);
+    add_number(&b, (int64_t)a->duration_us);
+    add_number(&b, a->started_at_us);
+    return tl__buf_take(&b, ret_len);
 }
 
 /* Into the journal, unless it is a success that changes nothing and nobody wants to read about. */
@@ -197,7 +218,9 @@ static void note_attempt(struct delivery *d, const struct tl__sink_result *resul
 
     if (!is_news && s->what.log != TL__LOG_ALL)
         return;
-    uint64_t seq = tl__journal_add(s->lane->settings.journal, journal_entry(d, result));
+    size_t len = 0;
+    char *entry = journal_entry(d, result, &len);
+    uint64_t seq = tl__journal_add(s->lane->settings.journal, entry, len);
     if (is_delivered || !d->resend_id)
         tl__breaker_count(&s->breaker, is_delivered, s->what.breaker_failures, seq);
     s->lane->is_changed = s->lane->is_changed || s->breaker.state != s->shown;
@@ -637,7 +660,17 @@ static void on_deadline(uv_poll_t *poll, int status, int events)
 
     (void)status;
     (void)events;
-    if (read(lane->timer_fd, &count, sizeof count) == (ssize_t)sizeof count)
+    if (read(lane->timer_fd, &count, sizeof count) != (ssize_t)sizeof count)
+        return;
+    lane->armed_us = UINT64_MAX;
+    step(lane);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct tl__lane *lane = prepare->data;
+
+    if (lane->is_kicked)
         step(lane);
 }
 
@@ -727,6 +760,10 @@ static bool watch(struct tl__lane *lane)
     uv_mutex_init(&lane->lock);
     uv_async_init(loop, &lane->async, on_async);
     lane->async.data = lane;
+    uv_prepare_init(loop, &lane->prepare);
+    lane->prepare.data = lane;
+    uv_prepare_start(&lane->prepare, on_prepare);
+    lane->armed_us = UINT64_MAX;
     lane->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (lane->timer_fd < 0 || uv_poll_init(loop, &lane->timer_poll, lane->timer_fd) != 0 ||
         uv_poll_init(loop, &lane->worker_poll, tl_worker_fd(lane->worker)) != 0)
@@ -787,6 +824,7 @@ void tl__lane_close(struct tl__lane *lane)
     lane->has_ended = true;
     uv_close((uv_handle_t *)&lane->worker_poll, NULL);
     uv_close((uv_handle_t *)&lane->timer_poll, NULL);
+    uv_close((uv_handle_t *)&lane->prepare, NULL);
     uv_close((uv_handle_t *)&lane->async, NULL);
     lane->worker = tl_worker_free(lane->worker);
     lane->client = tl_client_close(lane->client);

@@ -130,16 +130,18 @@ PGresult *tl__webhooks_load(struct tl__webhooks *w, struct tl__subscription_list
 bool tl__webhooks_flush(struct tl__webhooks *w)
 {
     uint64_t upto, dropped = tl__journal_take_dropped(w->journal);
-    char *entries;
+    char *arrays[TL__JOURNAL_FIELDS];
 
     if (dropped > 0)
         tl__log_event(TL_LOG_WARN, "attempts_dropped", "count", TL_NUMBER(dropped), NULL);
-    while ((entries = tl__journal_peek(w->journal, &upto))) {
-        const char *const values[] = {entries};
+    while (tl__journal_peek(w->journal, arrays, &upto)) {
         PGresult *r = w->query(w->userdata, "attempts_failed",
-                               "SELECT @schema@.record_attempts($1)", 1, values);
+                               "SELECT @schema@.record_attempts($1, $2, $3, $4, $5, $6, $7, $8, "
+                               "$9, $10, $11, $12, $13, $14)",
+                               TL__JOURNAL_FIELDS, (const char *const *)arrays);
         bool is_answered = r != NULL;
-        free(entries);
+        for (int i = 0; i < TL__JOURNAL_FIELDS; i++)
+            free(arrays[i]);
         PQclear(r);
         if (!is_answered) {
             r = w->query(w->userdata, "attempts_failed", "SELECT 1", 0, NULL);

@@ -73,7 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path[0] == "text":
             self.reply(int(path[1]), b"y" * int(path[2]))
         elif path[0] == "raw":
-            self.reply(int(path[1]), b"a\x00b\xff\xc3\xa9\n\"c\"")
+            self.reply(int(path[1]), b"a\x00b\xff\xc3\xa9\n\"c\" \\ {,}")
         elif path[0] == "hold":
             deadline = time.monotonic() + 120
             while not os.path.exists("/" + "/".join(path[1:])) and time.monotonic() < deadline:

@@ -45,7 +45,7 @@ tl_ok(['publish', 'keep.one', '1']);
 ok logged($_), "$_: logged" for qw(keep raw fine);
 is attempt('keep', "outcome, http_status, length(response), trigger, attempt"), 'failed|500|20000|scheduled|1', '20000 bytes of an answer are kept';
 is attempt('keep', 'length(error)'), length('HTTP 500: ') + 200, 'and a little of it in the error';
-is attempt('raw', 'response'), qq(a?b?\x{c3}\x{a9}\n"c"), 'bytes that are no text are replaced';
+is attempt('raw', 'response'), qq(a?b?\x{c3}\x{a9}\n"c" \\ {,}), 'bytes that are no text are replaced, all others kept';
 is attempt('fine', 'outcome, http_status, response, error'), 'delivered|201|yyyyyyy|', 'a success is logged with its answer';
 like attempt('fine', "duration > '0 s' AND duration < '1 min', clock_timestamp() - started_at < '10 min'"), qr/^t\|t$/, 'and its times';
 is attempt('keep', 'next_attempt_at IS NOT NULL'), 't', 'when it is tried next';

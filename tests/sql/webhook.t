@@ -93,6 +93,18 @@ subtest 'SUB-11 keys' => sub {
     is($s->do("SELECT secrets FROM trunkline.webhook_status WHERE name = 'k'"), 9, 'their number is shown');
 };
 
+# Attempts as JSON objects, for a call of record_attempts().
+sub recording {
+    my $list = join ', ', @_;
+    return "SELECT trunkline.record_attempts(array_agg(subscription_id ORDER BY n), array_agg(event_id ORDER BY n), array_agg(event_type ORDER BY n),
+        array_agg(position ORDER BY n), array_agg(attempt ORDER BY n), array_agg(resend_id ORDER BY n), array_agg(url ORDER BY n),
+        array_agg(is_delivered ORDER BY n), array_agg(is_rejected ORDER BY n), array_agg(http_status ORDER BY n), array_agg(response ORDER BY n),
+        array_agg(error ORDER BY n), array_agg(duration_us ORDER BY n), array_agg(started_us ORDER BY n))
+        FROM ROWS FROM (jsonb_to_recordset('[$list]') AS (subscription_id bigint, event_id uuid, event_type text, position bigint, attempt integer,
+            resend_id bigint, url text, is_delivered boolean, is_rejected boolean, http_status integer, response text, error text, duration_us bigint,
+            started_us bigint)) WITH ORDINALITY x(subscription_id, event_id, event_type, position, attempt, resend_id, url, is_delivered, is_rejected,
+            http_status, response, error, duration_us, started_us, n)";
+}
 sub attempt {
     my ($name, %with) = @_;
     my $event = $with{event} // '00000000-0000-4000-8000-00000000000' . ($with{n} // 1);
@@ -101,7 +113,7 @@ sub attempt {
         url => $url, is_delivered => $with{ok} ? JSON::PP::true : JSON::PP::false, http_status => $with{status} // 500, error => 'HTTP 500',
         response => 'no', duration_us => 1500, started_us => 1_700_000_000_000_000, $with{resend} ? (resend_id => $with{resend} + 0) : (),
         $with{rejected} ? (is_rejected => JSON::PP::true) : ()});
-    return $with{later} ? $json : $s->do("SELECT trunkline.record_attempts('[$json]')");
+    return $with{later} ? $json : $s->do(recording($json));
 }
 sub endpoint { my ($name, $what) = @_; return $s->do("SELECT $what FROM trunkline.endpoints WHERE subscription_id = $id{$name}") }
 sub listed { my ($name, $what, $who) = @_; return $s->do("SELECT $what FROM trunkline.webhook_list('" . ($who // 'd') . "') WHERE subscription_id = $id{$name}") }
@@ -131,7 +143,7 @@ subtest 'SUB-11 the breaker' => sub {
     is(listed('b', 'failures, open_us'), '2|', 'two of three failures: closed');
     attempt('b', ok => 1);
     is(endpoint('b', 'count(*)'), 0, 'a success forgets them');
-    $s->do(sprintf q(SELECT trunkline.record_attempts('[%s, %s]')), attempt('b', later => 1), attempt('b', ok => 1, later => 1));
+    $s->do(recording(attempt('b', later => 1), attempt('b', ok => 1, later => 1)));
     is(endpoint('b', 'count(*)'), 0, 'also when it comes together with them');
     attempt('b') for 1 .. 3;
     like(listed('b', 'open_us'), qr/^(9|10)\d{6}$/, 'three in a row: open for the pause');
@@ -321,7 +333,7 @@ subtest 'SUB-11 who may see keys' => sub {
     $c->do("SELECT trunkline.webhook_secret_revoke('w', min(secret_id)) FROM trunkline.webhook_secret_status WHERE subscription = 'w'");
     is($c->error($_)->{state}, '42501', "a consumer may not: $_") for
         'SELECT secret FROM trunkline.webhook_secrets', 'SELECT * FROM trunkline.webhook_secrets', "SELECT * FROM trunkline.webhook_list('me')", "UPDATE trunkline.webhook_secrets SET secret = 'x'",
-        'DELETE FROM trunkline.webhook_secrets RETURNING secret', 'COPY trunkline.webhook_secrets TO STDOUT', "SELECT trunkline.record_attempts('[]')", 'DELETE FROM trunkline.delivery_attempts', "SELECT 1 FROM trunkline.webhook_secrets WHERE secret LIKE 'whsec_A%'";
+        'DELETE FROM trunkline.webhook_secrets RETURNING secret', 'COPY trunkline.webhook_secrets TO STDOUT', "SELECT trunkline.record_attempts('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')", 'DELETE FROM trunkline.delivery_attempts', "SELECT 1 FROM trunkline.webhook_secrets WHERE secret LIKE 'whsec_A%'";
     is($c->error(qq(UPDATE trunkline.subscriptions SET target_options = '$_' WHERE name = 'w'))->{state}, 'TL005', "nor write by hand what subscribe() refuses: $_")
         for q({"headers": {"x": "a\nwebhook-signature: v1,x"}}), '{"concurrency": "many"}', '{"breaker_pause": "soon"}';
     is($as{publisher}->error($_)->{state}, '42501', "a publisher may not: $_") for 'SELECT secret_id FROM trunkline.webhook_secrets', "SELECT trunkline.webhook_secret_add('w')", 'SELECT * FROM trunkline.webhook_attempts';
@@ -336,9 +348,9 @@ subtest 'SUB-11 who may see keys' => sub {
     like($d->do("SELECT secrets FROM trunkline.webhook_list('d') JOIN trunkline.subscriptions USING (subscription_id) WHERE name = 'w'"), qr/^whsec_/, 'grant_serve(): the daemon reads keys');
     is($d->do("SELECT count(*) FROM trunkline.take_resends('d')"), 1, 'takes resends');
     my $id = $s->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'w'");
-    is($d->error(qq(SELECT trunkline.record_attempts('[{"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 4, "url": "u", "is_delivered": false, "http_status": 410, "duration_us": 1, "started_us": 1}]')))->{state}, 'none', 'records');
+    is($d->error(recording(qq({"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 4, "url": "u", "is_delivered": false, "http_status": 410, "duration_us": 1, "started_us": 1})))->{state}, 'none', 'records');
     is($events->('endpoint.disabled', 'w'), 1, 'and publishes what operators hear');
-    is($d->error(qq(SELECT trunkline.record_attempts('[{"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 0, "resend_id": 1, "url": "u", "is_delivered": true, "duration_us": 1, "started_us": 1}]')))->{state}, 'none', 'resends as well');
+    is($d->error(recording(qq({"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 0, "resend_id": 1, "url": "u", "is_delivered": true, "duration_us": 1, "started_us": 1})))->{state}, 'none', 'resends as well');
     $_->close for values %as;
     $s->do("DROP OWNED BY $_; DROP ROLE $_") for values %role;
 };

@@ -18,6 +18,38 @@ static void count(void *userdata)
     ++*(int *)userdata;
 }
 
+/* All fields are the same text; the last one is of `last` bytes more. */
+static uint64_t add(struct tl__journal *j, const char *field, size_t last)
+{
+    size_t size = strlen(field) + 1, len = TL__JOURNAL_FIELDS * size + last;
+    char *text = malloc(len);
+
+    assert_non_null(text);
+    for (int i = 0; i < TL__JOURNAL_FIELDS; i++)
+        memcpy(text + (size_t)i * size, field, size);
+    memset(text + len - last - 1, 'x', last);
+    text[len - 1] = 0;
+    return tl__journal_add(j, text, len);
+}
+
+/* What is next; "": nothing. All arrays are the same. */
+static const char *peek(struct tl__journal *j, uint64_t *upto)
+{
+    static char text[100];
+    char *arrays[TL__JOURNAL_FIELDS];
+
+    text[0] = 0;
+    if (!tl__journal_peek(j, arrays, upto))
+        return text;
+    strncpy(text, arrays[0], sizeof text - 1);
+    for (int i = 0; i < TL__JOURNAL_FIELDS; i++) {
+        if (i < TL__JOURNAL_FIELDS - 1)
+            assert_string_equal(arrays[i], text);
+        free(arrays[i]);
+    }
+    return text;
+}
+
 static void test_order_and_forgetting(void **state)
 {
     int added = 0;
@@ -25,61 +57,69 @@ static void test_order_and_forgetting(void **state)
     uint64_t upto = 0;
 
     (void)state;
-    assert_null(tl__journal_peek(j, &upto));
+    assert_string_equal(peek(j, &upto), "");
     assert_int_equal(tl__journal_seq(j), 0);
     assert_true(tl__journal_is_empty(j));
     for (int i = 1; i <= 3; i++)
-        assert_int_equal(tl__journal_add(j, strdup(i == 1 ? "{1}" : i == 2 ? "{2}" : "{3}")), i);
+        assert_int_equal(add(j, i == 1 ? "1" : i == 2 ? "NULL" : "\"3\"", 0), i);
     assert_int_equal(added, 3);
     assert_int_equal(tl__journal_seq(j), 0);
     for (int i = 0; i < 2; i++) { /* what is not forgotten comes again */
-        char *text = tl__journal_peek(j, &upto);
-        assert_string_equal(text, "[{1},{2},{3}]");
+        assert_string_equal(peek(j, &upto), "{1,NULL,\"3\"}");
         assert_int_equal(upto, 3);
-        free(text);
     }
     tl__journal_forget(j, 2);
     assert_int_equal(tl__journal_seq(j), 2);
-    tl__journal_add(j, strdup("{4}"));
-    char *text = tl__journal_peek(j, &upto);
-    assert_string_equal(text, "[{3},{4}]");
-    free(text);
+    add(j, "4", 0);
+    assert_string_equal(peek(j, &upto), "{\"3\",4}");
     tl__journal_forget(j, 4);
     assert_int_equal(tl__journal_seq(j), 4);
     assert_true(tl__journal_is_empty(j));
-    tl__journal_add(j, strdup("{5}"));
+    add(j, "5", 0);
     assert_null(tl__journal_free(j));
+}
+
+/* Each field has its own array. */
+static void test_fields(void **state)
+{
+    int added = 0;
+    struct tl__journal *j = tl__journal_new(count, &added);
+    static const char entry[] = "a\0b\0c\0d\0e\0f\0g\0h\0i\0j\0k\0\0m\0n";
+    char *arrays[TL__JOURNAL_FIELDS], *text = malloc(sizeof entry);
+    uint64_t upto;
+
+    (void)state;
+    memcpy(text, entry, sizeof entry);
+    tl__journal_add(j, text, sizeof entry);
+    assert_true(tl__journal_peek(j, arrays, &upto));
+    for (int i = 0; i < TL__JOURNAL_FIELDS; i++) {
+        char wanted[4] = {'{', (char)('a' + i), '}', 0};
+        assert_string_equal(arrays[i], i == 11 ? "{}" : wanted);
+        free(arrays[i]);
+    }
+    tl__journal_free(j);
 }
 
 static void test_bounds(void **state)
 {
     int added = 0;
     struct tl__journal *j = tl__journal_new(count, &added);
-    size_t size = 1 << 20;
+    const size_t size = 1 << 20, fields = 2 * TL__JOURNAL_FIELDS; /* of "x" */
     uint64_t upto = 0;
 
     (void)state;
-    for (int i = 0; i < 70; i++) {
-        char *text = malloc(size + 1);
-        memset(text, 'x', size);
-        text[size] = 0;
-        tl__journal_add(j, text);
-    }
-    tl__journal_add(j, NULL); /* no memory for it */
+    for (int i = 0; i < 70; i++)
+        add(j, "x", size - fields);
+    tl__journal_add(j, NULL, 0); /* no memory for it */
     assert_int_equal(tl__journal_take_dropped(j), 7);
     assert_int_equal(tl__journal_take_dropped(j), 0);
-    char *text = tl__journal_peek(j, &upto);
-    assert_int_equal(upto, 3); /* about 4 MiB at a time */
-    free(text);
+    assert_string_equal(peek(j, &upto), "{x,x,x,x}"); /* about 4 MiB at a time */
+    assert_int_equal(upto, 4);
     tl__journal_forget(j, 64);
     assert_int_equal(tl__journal_seq(j), 71); /* nothing is left to wait for */
-    char *huge = malloc(5 * size + 1);
-    memset(huge, 'x', 5 * size);
-    huge[5 * size] = 0;
-    tl__journal_add(j, huge);
-    text = tl__journal_peek(j, &upto);
-    assert_int_equal(upto, 72); /* a larger one goes alone */
-    free(text);
+    add(j, "x", 5 * size);
+    assert_string_equal(peek(j, &upto), "{x}"); /* a larger one goes alone */
+    assert_int_equal(upto, 72);
     tl__journal_free(j);
 }
 
@@ -87,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_and_forgetting),
+        cmocka_unit_test(test_fields),
         cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);
