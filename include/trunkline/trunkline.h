@@ -1,6 +1,6 @@
 /*
- * trunkline.h: the whole public interface of libtrunkline; the event store's part is in store.h, which
- * it includes.
+ * trunkline.h: the whole public interface of libtrunkline; the event store's part is in store.h, that of
+ * live subscriptions in live.h, which it includes.
  *
  * Trunkline is one log in PostgreSQL that is both an event bus and an event store. This header is
  * the authority: what is not in it is not API. It is clean C99 and C++.
@@ -130,6 +130,8 @@ typedef struct tl_client_options {
     uint32_t reconnect_attempts;  /* 0: for ever; else a worker gives up with TL_E_CONNECTION */
     tl_log_fn log;                /* NULL: silent */
     void *log_userdata;
+    uint64_t poll_interval_us; /* fallback poll of tl_client_wait and live subscriptions; 0: 1 s */
+    bool no_listen;            /* these two never LISTEN: poll only (transaction-pooling proxies) */
 } tl_client_options;
 #define TL_CLIENT_OPTIONS(...)                                                                     \
     (&(tl_client_options){.size = sizeof(tl_client_options), __VA_ARGS__})
@@ -151,7 +153,8 @@ TL_API TL_MUSTCHECK tl_status tl_client_open(const char *conninfo, const tl_clie
 TL_API TL_MUSTCHECK tl_status tl_client_open_unchecked(const char *conninfo,
                                                        const tl_client_options *opts,
                                                        tl_client **ret);
-/** Close and free; takes NULL and half-open handles; returns NULL. */
+/** Close and free, live subscriptions with it; takes NULL and half-open handles; returns NULL. Called
+ * by a handler of a live subscription of c it does nothing and returns c. */
 TL_API tl_client *tl_client_close(tl_client *c);
 /** Detail of the last failure; borrowed until the next call on c. Never NULL for a handle. */
 TL_API const tl_error *tl_client_error(const tl_client *c);
@@ -161,7 +164,7 @@ TL_API struct pg_conn *tl_client_pgconn(tl_client *c);
 TL_API const char *tl_client_schema(const tl_client *c);
 /** Cancel the call in progress from another thread: it returns TL_E_CANCELLED. */
 TL_API void tl_client_cancel(tl_client *c);
-/** End a tl_client_wait in progress from another thread or a signal handler. */
+/** End a tl_client_wait or tl_client_run in progress from another thread or a signal handler. */
 TL_API void tl_client_wake(tl_client *c);
 
 /* --------------------------------------------------------------------------------- publish -- */
@@ -825,6 +828,7 @@ TL_API TL_MUSTCHECK tl_status tl_migrate_verify(tl_client *c);
 }
 #endif
 
+#include <trunkline/live.h>
 #include <trunkline/store.h>
 
 #endif /* TRUNKLINE_H */

@@ -13,7 +13,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
+
+#define UNUSED_LEASE_US 1000000 /* of a claim of nothing */
 
 enum statement_id {
     ST_TICK,
@@ -103,6 +106,7 @@ struct tl__bell {
     struct answer *answers; /* ring */
     size_t answers_size, answers_first, answers_count;
     size_t policy_answers; /* of these, what the policy waits for */
+    PGresult *answering;   /* what an answer function sees */
 };
 
 /* ------------------------------------------------------------------------------- life -- */
@@ -416,10 +420,11 @@ static bool take_result(struct tl__bell *b, PGresult *res, uint64_t now_us)
     bool is_good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 
     if (a->kind == ANSWER_OWNER) {
+        b->answering = res;
         if (a->fn != NULL)
             a->fn(b->owner, (void *)(uintptr_t)a->arg, res);
         a->fn = NULL;
-        PQclear(res);
+        PQclear(tl__bell_take_result(b));
         return true;
     }
     if (!is_good || (a->kind == ANSWER_TICK && PQntuples(res) < 1)) {
@@ -583,6 +588,18 @@ tl_status tl__bell_process(struct tl__bell *b, uint64_t now_us, bool *ret_is_wok
     }
 }
 
+static void no_params(struct tl__params *p, unsigned action)
+{
+    tl__param_text(p, "{}");
+    p->formats[0] = 0;
+    if (action == TL__WAITER_DUE)
+        return;
+    tl__param_text(p, "{}");
+    p->formats[1] = 0;
+    tl__param_interval(p, UNUSED_LEASE_US);
+    tl__param_null(p);
+}
+
 static void send_actions(struct tl__bell *b, unsigned actions)
 {
     static const struct {
@@ -605,10 +622,12 @@ static void send_actions(struct tl__bell *b, unsigned actions)
 
         if (!(actions & table[i].action))
             continue;
-        if (table[i].action == TL__WAITER_TICK)
+        if (table[i].action == TL__WAITER_TICK && b->calls->claim_params != NULL)
             b->calls->claim_params(b->owner, &p);
-        else if (table[i].action == TL__WAITER_DUE)
+        else if (table[i].action == TL__WAITER_DUE && b->calls->due_params != NULL)
             b->calls->due_params(b->owner, &p);
+        else if (table[i].action == TL__WAITER_TICK || table[i].action == TL__WAITER_DUE)
+            no_params(&p, table[i].action);
         else if (table[i].action == TL__WAITER_PROBE)
             tl__param_text(&p, b->nonce);
         b->policy_answers++;
@@ -685,6 +704,14 @@ bool tl__bell_send(struct tl__bell *b, struct tl__statement *st, const struct tl
                (struct answer){.kind = ANSWER_OWNER, .has_sync = true, .fn = fn, .arg = arg});
 }
 
+PGresult *tl__bell_take_result(struct tl__bell *b)
+{
+    PGresult *res = b->answering;
+
+    b->answering = NULL;
+    return res;
+}
+
 void tl__bell_forget(struct tl__bell *b, const void *arg)
 {
     for (size_t i = 0; i < b->answers_count; i++) {
@@ -698,6 +725,19 @@ void tl__bell_forget(struct tl__bell *b, const void *arg)
 void tl__bell_wake_others(struct tl__bell *b)
 {
     b->policy.is_wake_wanted = true;
+}
+
+/* Naps of the sentinel are shorter than a millisecond: ppoll, not poll. */
+void tl__bell_sleep(const struct tl__bell *b, uint64_t until_us)
+{
+    struct pollfd pfd = {.fd = b->epoll_fd, .events = POLLIN};
+    uint64_t now_us = tl__clock_us();
+    uint64_t left_us = until_us > now_us ? until_us - now_us : 0;
+    struct timespec ts = {.tv_sec = (time_t)(left_us / 1000000),
+                          .tv_nsec = (long)(left_us % 1000000 * 1000)};
+
+    if (left_us > 0)
+        (void)ppoll(&pfd, 1, until_us == UINT64_MAX ? NULL : &ts, NULL);
 }
 
 struct tl__waiter_policy *tl__bell_policy(struct tl__bell *b)

@@ -17,7 +17,7 @@ struct tl__bell_owner {
     /* A pipeline is about to be written: put your own statements in front. May be NULL. */
     void (*before)(void *owner);
     /* Parameters $1 subscriptions, $2 capacities, $3 lease, $4 owner of claim_many, and those of
-     * next_due ($1). Borrowed until the call returns. */
+     * next_due ($1). Borrowed until the call returns. NULL: claims nothing, has nothing due. */
     void (*claim_params)(void *owner, struct tl__params *p);
     void (*due_params)(void *owner, struct tl__params *p);
     /* The answer to a claim: rows from 1 on, row 0 is the header. Takes res. */
@@ -57,10 +57,15 @@ bool tl__bell_is_idle(const struct tl__bell *b);
  * ready; fn is not called then. The statement must outlive the bell. */
 bool tl__bell_send(struct tl__bell *b, struct tl__statement *st, const struct tl__params *p,
                    tl__bell_answer_fn fn, void *arg);
+/* Inside a tl__bell_answer_fn: keep the result; the caller clears it. */
+PGresult *tl__bell_take_result(struct tl__bell *b);
 /* Forget an argument of tl__bell_send: its answer is thrown away. */
 void tl__bell_forget(struct tl__bell *b, const void *arg);
 /* Tell other listeners to look, as soon as it is ready. */
 void tl__bell_wake_others(struct tl__bell *b);
+
+/* Sleep until tl__bell_fd() is readable or CLOCK_MONOTONIC microseconds have come. */
+void tl__bell_sleep(const struct tl__bell *b, uint64_t until_us);
 
 struct tl__waiter_policy *tl__bell_policy(struct tl__bell *b);
 const struct tl__bell_counts *tl__bell_get_counts(const struct tl__bell *b);

@@ -17,6 +17,7 @@
 #define DEFAULT_TIMEOUT_US 30000000
 #define DEFAULT_RECONNECT_BASE_US 100000
 #define DEFAULT_RECONNECT_CAP_US 30000000
+#define DEFAULT_POLL_INTERVAL_US 1000000
 #define APPLICATION_NAME_LIMIT_BYTES 63
 
 tl_status tl__options_load(struct tl_error *e, const char *call, void *to, size_t to_size,
@@ -79,6 +80,8 @@ static tl_status settings_load(struct tl__settings *s, struct tl_error *e, const
     s->reconnect_base_us = or_default(opts.reconnect_base_us, DEFAULT_RECONNECT_BASE_US);
     s->reconnect_cap_us = or_default(opts.reconnect_cap_us, DEFAULT_RECONNECT_CAP_US);
     s->reconnect_attempts = opts.reconnect_attempts;
+    s->poll_interval_us = or_default(opts.poll_interval_us, DEFAULT_POLL_INTERVAL_US);
+    s->no_listen = opts.no_listen;
     s->log = opts.log;
     s->log_userdata = opts.log_userdata;
     return TL_OK;
@@ -117,6 +120,10 @@ tl_client *tl_client_close(tl_client *c)
 {
     if (c == NULL)
         return NULL;
+    if (!tl__hub_free(c->hub)) {
+        tl__error_set(&c->error, TL_E_INVALID, NULL, "client is closed by a handler it runs");
+        return c;
+    }
     tl__waiter_free(c->waiter);
     PQfinish(c->conn);
     tl__cached_free(c->cached);

@@ -10,6 +10,7 @@
  *      arrays.c json_peek.c   binary arrays; one member of a JSON object
  *      append*.c stream.c reader.c find.c snapshot.c upcast.c   the event store
  *      aggregate.c repository*.c    state from events, on top of these
+ *      live*.c                live subscriptions
  *      publish*.c read.c topic.c pattern.c subscribe.c operate.c claim.c migrate*.c   the calls
  */
 #ifndef TL_CLIENT_INTERNAL_H
@@ -75,6 +76,8 @@ struct tl__settings {
     uint64_t reconnect_base_us;
     uint64_t reconnect_cap_us;
     uint32_t reconnect_attempts;
+    uint64_t poll_interval_us; /* of waiter and live subscriptions; workers have their own */
+    bool no_listen;
     tl_log_fn log;
     void *log_userdata;
 };
@@ -178,6 +181,7 @@ static inline void tl__pqfinishp(PGconn **p)
 /* ---------------------------------------------------------------------------------- client -- */
 
 struct tl__waiter; /* waiter.c: state of tl_client_wait, on a connection of its own */
+struct tl__hub;    /* live.c: live subscriptions, on a connection of its own */
 struct tl__cached; /* exec.c: statements by template and topic */
 
 struct tl_client {
@@ -192,10 +196,13 @@ struct tl_client {
     int vanished_count;        /* prepared statements that this connection lost */
     bool is_unprepared;        /* too many: does without */
     struct tl__waiter *waiter; /* NULL until the first tl_client_wait */
+    struct tl__hub *hub;       /* live.c: NULL until the first live subscription */
 };
 
 /* waiter.c: free it; called by tl_client_close. */
 void tl__waiter_free(struct tl__waiter *w);
+/* live.c: the same for live subscriptions. False: one of their handlers is running. */
+bool tl__hub_free(struct tl__hub *hub);
 
 /* What a lost connection means for a call. */
 enum tl__effect {

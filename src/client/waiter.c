@@ -7,35 +7,12 @@
 
 #include "clock.h"
 
-#include <poll.h>
-#include <stdio.h>
-#include <time.h>
-
-#define POLL_INTERVAL_US 1000000
 #define GRACE_US 1000000
 
 struct tl__waiter {
     struct tl__bell *bell;
     bool has_changed;
 };
-
-static void claim_params(void *owner, struct tl__params *p)
-{
-    (void)owner;
-    for (int i = 0; i < 2; i++) {
-        tl__param_text(p, "{}");
-        p->formats[p->n - 1] = 0;
-    }
-    tl__param_interval(p, POLL_INTERVAL_US);
-    tl__param_null(p);
-}
-
-static void due_params(void *owner, struct tl__params *p)
-{
-    (void)owner;
-    tl__param_text(p, "{}");
-    p->formats[p->n - 1] = 0;
-}
 
 static void on_claimed(void *owner, PGresult *res, bool has_changed)
 {
@@ -46,8 +23,6 @@ static void on_claimed(void *owner, PGresult *res, bool has_changed)
 }
 
 static const struct tl__bell_owner bell_owner = {
-    .claim_params = claim_params,
-    .due_params = due_params,
     .claimed = on_claimed,
 };
 
@@ -66,24 +41,14 @@ static tl_status make(tl_client *c)
 
     if (w == NULL)
         return tl__error_nomem(&c->error);
-    status = tl__bell_new(&c->settings, &bell_owner, w, POLL_INTERVAL_US, true, c->wake_fd,
-                          &c->error, &w->bell);
+    status = tl__bell_new(&c->settings, &bell_owner, w, c->settings.poll_interval_us,
+                          !c->settings.no_listen, c->wake_fd, &c->error, &w->bell);
     if (status != TL_OK) {
         free(w);
         return status;
     }
     c->waiter = w;
     return TL_OK;
-}
-
-static void sleep_until(int fd, uint64_t now_us, uint64_t deadline_us)
-{
-    struct pollfd pfd = {.fd = fd, .events = POLLIN};
-    uint64_t left_us = deadline_us > now_us ? deadline_us - now_us : 0;
-    struct timespec ts = {.tv_sec = (time_t)(left_us / 1000000),
-                          .tv_nsec = (long)(left_us % 1000000 * 1000)};
-
-    (void)ppoll(&pfd, 1, deadline_us == UINT64_MAX ? NULL : &ts, NULL);
 }
 
 /* What was sent is read to its end before we go: a bell that is being armed must not stay so. */
@@ -115,7 +80,7 @@ static tl_status wait_for_change(tl_client *c, uint64_t until_us)
             deadline_us = tl__deadline_us(until_us, GRACE_US);
         if (tl__bell_deadline_us(w->bell) < deadline_us)
             deadline_us = tl__bell_deadline_us(w->bell);
-        sleep_until(tl__bell_fd(w->bell), now_us, deadline_us);
+        tl__bell_sleep(w->bell, deadline_us);
     }
 }
 

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_CONCURRENCY 5
@@ -324,20 +323,6 @@ uint64_t tl_worker_deadline_us(const tl_worker *w)
     return leases_at < at ? leases_at : at;
 }
 
-/* Naps of the sentinel are shorter than a millisecond: ppoll, not poll. */
-static void wait_until(int fd, uint64_t deadline_us)
-{
-    struct pollfd pfd = {.fd = fd, .events = POLLIN};
-    uint64_t now_us = tl__clock_us();
-    uint64_t left_us = deadline_us > now_us ? deadline_us - now_us : 0;
-    struct timespec ts = {.tv_sec = (time_t)(left_us / 1000000),
-                          .tv_nsec = (long)(left_us % 1000000 * 1000)};
-
-    if (left_us == 0)
-        return;
-    (void)ppoll(&pfd, 1, deadline_us == UINT64_MAX ? NULL : &ts, NULL);
-}
-
 tl_status tl_worker_run(tl_worker *w)
 {
     tl_status status;
@@ -345,7 +330,7 @@ tl_status tl_worker_run(tl_worker *w)
     if (w->is_done)
         return tl__error_set(&w->error, TL_E_INVALID, NULL, "worker has run and ended");
     while ((status = tl_worker_process(w)) == TL_OK)
-        wait_until(tl_worker_fd(w), tl_worker_deadline_us(w));
+        tl__bell_sleep(w->bell, tl_worker_deadline_us(w));
     return status == TL_NOTHING ? TL_OK : status;
 }
 

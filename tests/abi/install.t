@@ -29,7 +29,7 @@ exported=$(nm -D --defined-only "$lib/libtrunkline.so" | awk '$2 != "A" {print $
 is "$exported" "$declared" "exported are the functions of the header, no more and no less"
 
 flags=(-Wall -Wextra -Wpedantic -Werror)
-for header in trunkline/trunkline.h trunkline/store.h trunkline/trunkline_version.h; do
+for header in trunkline/trunkline.h trunkline/live.h trunkline/store.h trunkline/trunkline_version.h; do
     printf '#include <%s>\n#include <%s>\nextern int used;\n' "$header" "$header" >"$dir/alone.c"
     read -ra include < <(pkg-config "${moved[@]}" --cflags trunkline)
     for compiler in "gcc -std=c99" "g++ -x c++ -std=c++11"; do

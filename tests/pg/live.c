@@ -1,0 +1,771 @@
+/*
+ * live.c: live subscriptions: who gets what, from where, and for how long (SUB-5, SUB-6, SUB-7, PAT-8, WAK-1,
+ * WAK-3, WAK-7, RPL-2). The fallback poll is beyond every deadline unless a test says so. Joins under load
+ * are in live_join.c, lost connections in live_reconnect.c.
+ */
+#include "live_env.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#define ALL "select position from trunkline.topic_store"
+
+static tl_live *stream(struct env *e, const char *name, const tl_live_options *opts, struct seen *s)
+{
+    tl_live *live = NULL;
+
+    assert_status(e->c, tl_subscribe_stream(e->c, name, opts, see, s, &live), TL_OK);
+    return live;
+}
+
+static tl_live *category(struct env *e, const char *name, const tl_live_options *opts,
+                         struct seen *s)
+{
+    tl_live *live = NULL;
+
+    assert_status(e->c, tl_subscribe_category(e->c, name, opts, see, s, &live), TL_OK);
+    return live;
+}
+
+static tl_live *all(struct env *e, const tl_live_options *opts, struct seen *s)
+{
+    tl_live *live = NULL;
+
+    assert_status(e->c, tl_subscribe_all(e->c, opts, see, s, &live), TL_OK);
+    return live;
+}
+
+/* SUB-6: history first, then what comes; each kind gets what is its own */
+static void each_kind_gets_history_and_then_what_comes(void **state)
+{
+    struct env *e = *state;
+    static struct seen one, cat, everything, typed;
+    tl_live *live[4];
+
+    memset(&one, 0, sizeof one);
+    memset(&cat, 0, sizeof cat);
+    memset(&everything, 0, sizeof everything);
+    memset(&typed, 0, sizeof typed);
+    store(e->admin, "order-1", "order.made", 2);
+    store(e->admin, "order-2", "order.made", 1);
+    store(e->admin, "orders-1", "order.made", 1);
+    store(e->admin, "order", "note.x", 1);
+    test_db_exec(e->admin,
+                 "insert into trunkline.topic_store (type, data) values ('order.plain', '1')");
+    live[0] = stream(e, "order-1", NULL, &one);
+    live[1] = category(e, "order-*", NULL, &cat);
+    live[2] = all(e, NULL, &everything);
+    assert_status(e->c, tl_subscribe_type(e->c, "order.*", NULL, see, &typed, &live[3]), TL_OK);
+    assert_int_equal(everything.count, 0);
+    run_until_seen(e->c, &everything, 6);
+    for (int i = 0; i < 4; i++)
+        run_until(e->c, is_caught_up, live[i]);
+    store(e->admin, "order-2", "order.sent", 1);
+    store(e->admin, "order-1", "note.y", 2);
+    store(e->admin, "x", "order.made", 1);
+    run_until_seen(e->c, &everything, 10);
+    run_until_seen(e->c, &one, 4);
+    run_until_seen(e->c, &cat, 7);
+    run_until_seen(e->c, &typed, 7);
+    assert_saw(e->admin, &everything, ALL " order by 1");
+    assert_saw(e->admin, &one, ALL " where stream = 'order-1' order by version");
+    assert_saw(e->admin, &cat, ALL " where stream in ('order', 'order-1', 'order-2') order by 1");
+    assert_saw(e->admin, &typed, ALL " where type like 'order.%' order by 1");
+    assert_int_equal(tl_live_position(live[0]), 4);
+    assert_int_equal(tl_live_position(live[1]), 10);
+    for (int i = 0; i < 4; i++)
+        assert_null(tl_live_stop(live[i]));
+}
+
+/* SUB-5: from a place, from the end; and tl_live_position() is such a place */
+static void they_begin_where_they_are_told_to(void **state)
+{
+    struct env *e = *state;
+    static struct seen s[4];
+    int64_t version, position;
+    tl_live *a, *b;
+
+    memset(s, 0, sizeof s);
+    store(e->admin, "order-1", "a", 5);
+    a = stream(e, "order-1", TL_LIVE_OPTIONS(.after = 3), &s[0]);
+    b = category(e, "order", TL_LIVE_OPTIONS(.after = 4), &s[1]);
+    all(e, TL_LIVE_OPTIONS(.from_end = true), &s[2]);
+    stream(e, "order-1", TL_LIVE_OPTIONS(.from_end = true), &s[3]);
+    store(e->admin, "order-1", "a", 2);
+    run_until_seen(e->c, &s[0], 4);
+    run_until_seen(e->c, &s[1], 3);
+    run_until_seen(e->c, &s[2], 2);
+    run_until_seen(e->c, &s[3], 2);
+    assert_int_equal(s[0].versions[0], 4);
+    assert_int_equal(s[1].versions[0], 5);
+    assert_int_equal(s[2].versions[0], 6);
+    assert_int_equal(s[3].versions[0], 6);
+    version = tl_live_position(a);
+    position = tl_live_position(b);
+    assert_int_equal(version, 7);
+    assert_int_equal(position, 7);
+    a = tl_live_stop(a);
+    b = tl_live_stop(b);
+    store(e->admin, "order-1", "a", 1);
+    memset(s, 0, 2 * sizeof s[0]);
+    stream(e, "order-1", TL_LIVE_OPTIONS(.after = version), &s[0]);
+    category(e, "order", TL_LIVE_OPTIONS(.after = position), &s[1]);
+    run_until_seen(e->c, &s[0], 1);
+    run_until_seen(e->c, &s[1], 1);
+    assert_int_equal(s[0].versions[0], 8);
+    assert_int_equal(s[1].versions[0], 8);
+}
+
+/* PAT-7, PAT-8: all filters together, in history and after it */
+static void filters_combine(void **state)
+{
+    struct env *e = *state;
+    static struct seen s[5];
+    const char *const types[] = {"a.x", "a.y", "b.x"};
+    const char *sql =
+        "select from unnest('{a.x,a.y,a.z,b.x,b.y.z}'::text[]) y, "
+        "unnest('{t1,t2}'::text[]) t, lateral trunkline.append_event('o-' || t, y, '1', "
+        "tenant_id => t)";
+
+    memset(s, 0, sizeof s);
+    test_db_exec(e->admin, sql);
+    all(e, TL_LIVE_OPTIONS(.tenant_id = "t1"), &s[0]);
+    all(e, TL_LIVE_OPTIONS(.types = types, .type_count = 3, .pattern = "*.x"), &s[1]);
+    category(e, "o", TL_LIVE_OPTIONS(.pattern = "b.**", .tenant_id = "t2"), &s[2]);
+    stream(e, "o-t1", TL_LIVE_OPTIONS(.types = types, .type_count = 2), &s[3]);
+    stream(e, "o-t1", TL_LIVE_OPTIONS(.tenant_id = "t2"), &s[4]);
+    run_until_seen(e->c, &s[0], 5);
+    test_db_exec(e->admin, sql);
+    run_until_seen(e->c, &s[0], 10);
+    run_until_seen(e->c, &s[1], 8);
+    run_until_seen(e->c, &s[2], 4);
+    run_until_seen(e->c, &s[3], 4);
+    assert_saw(e->admin, &s[0], ALL " where tenant_id = 't1' order by 1");
+    assert_saw(e->admin, &s[1], ALL " where type in ('a.x', 'b.x') order by 1");
+    assert_saw(e->admin, &s[2], ALL " where type ~ '^b' and tenant_id = 't2' order by 1");
+    assert_saw(e->admin, &s[3], ALL " where type ~ '^a.[xy]' and tenant_id = 't1' order by 1");
+    assert_int_equal(s[4].count, 0);
+}
+
+/* The server leaves out what nobody wants, whichever the filters are. */
+static void only_what_somebody_wants_is_sent(void **state)
+{
+    struct env *e = *state;
+    static struct seen s[3];
+    tl_live_stats stats;
+    tl_live *live[3];
+
+    memset(s, 0, sizeof s);
+    live[0] = stream(e, "rare-1", TL_LIVE_OPTIONS(.from_end = true), &s[0]);
+    live[1] = category(e, "odd", TL_LIVE_OPTIONS(.from_end = true), &s[1]);
+    assert_status(
+        e->c,
+        tl_subscribe_type(e->c, "rare.*", TL_LIVE_OPTIONS(.from_end = true), see, &s[2], &live[2]),
+        TL_OK);
+    for (int i = 0; i < 3; i++)
+        run_until(e->c, is_caught_up, live[i]);
+    for (int i = 0; i < 2; i++) /* more than one call looks at */
+        store(e->admin, "x", "x", 6000);
+    store(e->admin, "rare-1", "x", 1);
+    store(e->admin, "odd-1", "x", 1);
+    store(e->admin, "x", "rare.x", 1);
+    for (int i = 0; i < 3; i++)
+        run_until_seen(e->c, &s[i], 1);
+    run_until(e->c, is_bell_armed, e->admin);
+    tl_client_get_live_stats(e->c, &stats);
+    assert_int_equal(stats.delivered, 3);
+    assert_int_equal(stats.events, 3);
+    assert_int_equal(tl_live_position(live[1]), 12003);
+}
+
+/* DESIGN 3.1: who commits late with an early position is not skipped by those that are live */
+static void a_parked_writer_is_waited_for(void **state)
+{
+    struct env *e = *state;
+    PGconn *parked = test_db_connect(e->conninfo);
+    static struct seen everything, cat, one;
+    tl_live *live;
+
+    memset(&everything, 0, sizeof everything);
+    memset(&cat, 0, sizeof cat);
+    memset(&one, 0, sizeof one);
+    live = all(e, NULL, &everything);
+    store(e->admin, "a-1", "x", 1);
+    run_until_seen(e->c, &everything, 1);
+    test_db_exec(parked, "begin");
+    store(parked, "a-2", "x", 1);
+    store(e->admin, "a-3", "x", 1);
+    category(e, "a", NULL, &cat);
+    stream(e, "a-3", NULL, &one);
+    run_until_seen(e->c, &cat, 1);
+    run_until(e->c, is_caught_up, live);
+    test_db_exec(parked, "commit");
+    run_until_seen(e->c, &everything, 3);
+    run_until_seen(e->c, &cat, 3);
+    run_until_seen(e->c, &one, 1);
+    assert_saw(e->admin, &everything, ALL " order by 1");
+    assert_saw(e->admin, &cat, ALL " order by 1");
+    PQfinish(parked);
+}
+
+/* ---------------------------------------------------------------------------- ends, handlers -- */
+
+struct script {
+    struct env *e;
+    struct seen seen;
+    int fail_at; /* this event, counted from 1 */
+    int (*act)(struct script *s, tl_live *live);
+    tl_live *other;
+    struct seen other_seen;
+    int ended_status;
+    int ended_calls;
+};
+
+static int play(tl_live *live, const tl_event *e, void *userdata)
+{
+    struct script *s = userdata;
+
+    see(live, e, &s->seen);
+    if (s->seen.count != s->fail_at)
+        return 0;
+    return s->act != NULL ? s->act(s, live) : -77;
+}
+
+static void note_end(tl_live *live, int status, void *userdata)
+{
+    struct script *s = userdata;
+
+    assert_int_equal(tl_live_status(live), status);
+    s->ended_status = status;
+    s->ended_calls++;
+}
+
+static void run_until_seen_by(tl_client *c, struct script *s, int count)
+{
+    run_until_seen(c, &s->seen, count);
+}
+
+/* SUB-7: what a handler returns ends its own subscription and no other */
+static void a_handler_that_fails_ends_only_itself(void **state)
+{
+    struct env *e = *state;
+    static struct script s;
+    static struct seen other;
+    tl_live *live, *rest;
+
+    memset(&s, 0, sizeof s);
+    memset(&other, 0, sizeof other);
+    s.fail_at = 3;
+    rest = all(e, NULL, &other);
+    assert_status(e->c, tl_subscribe_all(e->c, TL_LIVE_OPTIONS(.ended = note_end), play, &s, &live),
+                  TL_OK);
+    store(e->admin, "a-1", "x", 5);
+    run_until_seen(e->c, &other, 5);
+    assert_int_equal(s.seen.count, 3);
+    assert_int_equal(s.ended_calls, 1);
+    assert_int_equal(s.ended_status, -77);
+    assert_int_equal(tl_live_status(live), -77);
+    assert_int_equal(tl_error_status(tl_live_error(live)), TL_E_CANCELLED);
+    assert_int_equal(tl_live_position(live), 2);
+    assert_int_equal(tl_live_status(rest), TL_OK);
+    assert_int_equal(tl_live_position(rest), 5);
+    tl_live_stop(rest);
+    /* nothing is left to run; the handle of the ended one is still there */
+    assert_status(e->c, tl_client_process(e->c), TL_NOTHING);
+    assert_int_equal(tl_client_fd(e->c), -1);
+    assert_true(tl_client_deadline_us(e->c) == UINT64_MAX);
+    assert_int_equal(tl_live_position(live), 2);
+    tl_live_stop(live);
+}
+
+static int stop_both(struct script *s, tl_live *live)
+{
+    s->other = tl_live_stop(s->other);
+    assert_null(tl_live_stop(live));
+    return 0;
+}
+
+/* SUB-7: no call-back after the stop, wherever it was called */
+static void stopping_inside_a_handler(void **state)
+{
+    struct env *e = *state;
+    static struct script s;
+    static struct seen rest;
+    tl_live *live;
+
+    memset(&s, 0, sizeof s);
+    memset(&rest, 0, sizeof rest);
+    s.fail_at = 2;
+    s.act = stop_both;
+    assert_status(e->c, tl_subscribe_all(e->c, NULL, play, &s, &live), TL_OK);
+    s.other = all(e, NULL, &s.other_seen);
+    all(e, NULL, &rest);
+    store(e->admin, "a-1", "x", 4);
+    run_until_seen(e->c, &rest, 4);
+    assert_int_equal(s.seen.count, 2);
+    assert_int_equal(s.other_seen.count, 1);
+    store(e->admin, "a-1", "x", 1);
+    run_until_seen(e->c, &rest, 5);
+    assert_int_equal(s.seen.count, 2);
+    assert_int_equal(s.other_seen.count, 1);
+}
+
+static int subscribe_and_store(struct script *s, tl_live *live)
+{
+    (void)live;
+    assert_status(s->e->c, tl_subscribe_all(s->e->c, NULL, see, &s->other_seen, &s->other), TL_OK);
+    store(s->e->admin, "a-1", "x", 1);
+    return 0;
+}
+
+static void subscribing_inside_a_handler(void **state)
+{
+    struct env *e = *state;
+    static struct script s;
+    tl_live *live;
+
+    memset(&s, 0, sizeof s);
+    s = (struct script){.e = e, .fail_at = 2, .act = subscribe_and_store};
+    assert_status(e->c, tl_subscribe_all(e->c, NULL, play, &s, &live), TL_OK);
+    store(e->admin, "a-1", "x", 4);
+    run_until_seen_by(e->c, &s, 5);
+    run_until_seen(e->c, &s.other_seen, 5);
+    assert_saw(e->admin, &s.other_seen, ALL " order by 1");
+}
+
+static int misuse(struct script *s, tl_live *live)
+{
+    (void)live;
+    assert_status(s->e->c, tl_client_process(s->e->c), TL_E_INVALID);
+    assert_status(s->e->c, tl_client_run(s->e->c, 0), TL_E_INVALID);
+    assert_ptr_equal(tl_client_close(s->e->c), s->e->c);
+    assert_contains(tl_error_message(tl_client_error(s->e->c)), "handler");
+    return 0;
+}
+
+static void what_a_handler_must_not_do_is_refused(void **state)
+{
+    struct env *e = *state;
+    static struct script s;
+    tl_live *live;
+
+    memset(&s, 0, sizeof s);
+    s = (struct script){.e = e, .fail_at = 1, .act = misuse};
+    assert_status(e->c, tl_subscribe_all(e->c, NULL, play, &s, &live), TL_OK);
+    store(e->admin, "a-1", "x", 2);
+    run_until_seen_by(e->c, &s, 2);
+}
+
+static bool is_gone(void *db)
+{
+    return number(db, "select count(*) from pg_stat_activity where application_name = 'live' and "
+                      "datname = current_database() and query ~ 'live_read|claim_many|bell'") == 0;
+}
+
+/* One read of a topic serves all; when the last subscription of it goes, it is read no more. */
+static void topics_are_read_once_and_only_while_somebody_listens(void **state)
+{
+    struct env *e = *state;
+    static struct seen s[3], bus;
+    tl_live_stats before, after;
+    tl_live *live[3], *other;
+
+    memset(s, 0, sizeof s);
+    memset(&bus, 0, sizeof bus);
+    for (int i = 0; i < 3; i++)
+        live[i] = all(e, TL_LIVE_OPTIONS(.from_end = true), &s[i]);
+    other = all(e, TL_LIVE_OPTIONS(.topic = "bus", .from_end = true), &bus);
+    for (int i = 0; i < 3; i++)
+        run_until(e->c, is_caught_up, live[i]);
+    run_until(e->c, is_bell_armed, e->admin);
+    tl_client_get_live_stats(e->c, &before);
+    assert_int_equal(before.feeds, 2);
+    store(e->admin, "a-1", "x", 10);
+    run_until_seen(e->c, &s[2], 10);
+    tl_client_get_live_stats(e->c, &after);
+    assert_int_equal(after.events - before.events, 10);
+    assert_int_equal(after.delivered - before.delivered, 30);
+    for (int i = 0; i < 3; i++)
+        live[i] = tl_live_stop(live[i]);
+    tl_client_get_live_stats(e->c, &before);
+    assert_int_equal(before.feeds, 1);
+    store(e->admin, "a-1", "x", 10);
+    test_db_exec(e->admin, "insert into trunkline.topic_bus (type, data) values ('x', '1')");
+    run_until_seen(e->c, &bus, 1);
+    tl_client_get_live_stats(e->c, &after);
+    assert_int_equal(after.events - before.events, 1);
+    tl_live_stop(other);
+    run_until(e->c, is_gone, e->admin);
+}
+
+/* ------------------------------------------------------------------------------ bad arguments -- */
+
+static void bad_arguments_are_named(void **state)
+{
+    struct env *e = *state;
+    const char *const bad_types[] = {"a", "b*"};
+    struct {
+        tl_live_options o;
+        tl_status status;
+        const char *word;
+    } cases[] = {
+        {{.after = -1}, TL_E_INVALID, "after"},
+        {{.after = 1, .from_end = true}, TL_E_INVALID, "from_end"},
+        {{.pattern = "a*"}, TL_E_INVALID, "pattern"},
+        {{.types = bad_types, .type_count = 2}, TL_E_INVALID, "type"},
+        {{.types = bad_types}, TL_E_INVALID, "type_count"},
+        {{.type_count = 1}, TL_E_INVALID, "type_count"},
+        {{.types = bad_types, .type_count = 1001}, TL_E_INVALID, "1000"},
+        {{.tenant_id = ""}, TL_E_INVALID, "tenant_id"},
+        {{.batch = TL_MAX_CLAIM + 1}, TL_E_INVALID, "10000"},
+        {{.topic = "No"}, TL_E_INVALID, "topic"},
+        {{.topic = "nope"}, TL_E_NOTFOUND, "nope"},
+        {{.after = 1000}, TL_E_INVALID, "1000"},
+    };
+    char name[300];
+    tl_live *live = NULL;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cases[i].o.size = sizeof cases[i].o;
+        assert_status(e->c, tl_subscribe_all(e->c, &cases[i].o, see, NULL, &live), cases[i].status);
+        assert_contains(tl_error_message(tl_client_error(e->c)), cases[i].word);
+    }
+    assert_int_equal(tl_error_index(tl_client_error(e->c)), -1);
+    assert_status(e->c,
+                  tl_subscribe_all(e->c, TL_LIVE_OPTIONS(.types = bad_types, .type_count = 2), see,
+                                   NULL, &live),
+                  TL_E_INVALID);
+    assert_int_equal(tl_error_index(tl_client_error(e->c)), 1);
+    assert_status(e->c, tl_subscribe_all(e->c, NULL, NULL, NULL, &live), TL_E_INVALID);
+    assert_status(e->c, tl_subscribe_stream(e->c, "", NULL, see, NULL, &live), TL_E_INVALID);
+    assert_status(e->c, tl_subscribe_category(e->c, NULL, NULL, see, NULL, &live), TL_E_INVALID);
+    assert_status(e->c, tl_subscribe_category(e->c, "a-b", NULL, see, NULL, &live), TL_E_INVALID);
+    assert_contains(tl_error_message(tl_client_error(e->c)), "'-'");
+    assert_status(e->c, tl_subscribe_type(e->c, NULL, NULL, see, NULL, &live), TL_E_INVALID);
+    assert_status(e->c,
+                  tl_subscribe_type(e->c, "a", TL_LIVE_OPTIONS(.pattern = "b"), see, NULL, &live),
+                  TL_E_INVALID);
+    memset(name, 'x', sizeof name);
+    name[256] = '\0';
+    assert_status(e->c, tl_subscribe_stream(e->c, name, NULL, see, NULL, &live), TL_E_INVALID);
+    assert_contains(tl_error_message(tl_client_error(e->c)), "255");
+    assert_status(e->c,
+                  tl_subscribe_stream(e->c, "s", TL_LIVE_OPTIONS(.after = 1), see, NULL, &live),
+                  TL_E_INVALID);
+    assert_status(e->c,
+                  tl_subscribe_stream(e->c, "s", TL_LIVE_OPTIONS(.topic = "bus"), see, NULL, &live),
+                  TL_E_UNSUPPORTED);
+    assert_status(
+        e->c, tl_subscribe_category(e->c, "s", TL_LIVE_OPTIONS(.topic = "bus"), see, NULL, &live),
+        TL_E_UNSUPPORTED);
+    assert_null(live);
+    assert_status(e->c, tl_client_process(e->c), TL_NOTHING);
+    assert_status(e->c, tl_client_run(e->c, UINT64_MAX), TL_NOTHING);
+    assert_null(tl_live_stop(NULL));
+}
+
+/* SUB-6: stream names of any allowed length and content */
+static void any_name_works(void **state)
+{
+    struct env *e = *state;
+    static struct seen s[3];
+    char longest[256];
+    const char *names[] = {longest, "o'\"\\ {,}-\xc3\xbc%", "NULL"};
+
+    memset(s, 0, sizeof s);
+    memset(longest, 'n', 255);
+    longest[255] = '\0';
+    for (int i = 0; i < 3; i++) {
+        store(e->admin, names[i], "x", 1);
+        stream(e, names[i], NULL, &s[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        store(e->admin, names[i], "x", 1);
+        run_until_seen(e->c, &s[i], 2);
+    }
+}
+
+/* RPL-2: a log that lost its end is no log to go on in */
+static void a_lost_end_is_an_error(void **state)
+{
+    struct env *e = *state;
+    static struct seen s[2];
+    tl_live *live[2];
+    tl_live *late = NULL;
+
+    memset(s, 0, sizeof s);
+    store(e->admin, "a-1", "x", 10);
+    live[0] = all(e, NULL, &s[0]);
+    live[1] = category(e, "a", NULL, &s[1]);
+    run_until_seen(e->c, &s[0], 10);
+    run_until_seen(e->c, &s[1], 10);
+    run_until(e->c, is_caught_up, live[1]);
+    /* what a promoted standby that lagged behind looks like */
+    test_db_exec(e->admin, "select setval('trunkline.position_store', 4)");
+    run_until(e->c, has_ended, live[0]);
+    run_until(e->c, has_ended, live[1]);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tl_live_status(live[i]), TL_E_INVALID);
+        assert_contains(tl_error_detail(tl_live_error(live[i])), "\"highest\": 4");
+        assert_int_equal(tl_live_position(live[i]), 10);
+    }
+    assert_status(e->c, tl_subscribe_all(e->c, TL_LIVE_OPTIONS(.after = 10), see, &s[0], &late),
+                  TL_E_INVALID);
+    assert_contains(tl_error_hint(tl_client_error(e->c)), "failover");
+    assert_null(late);
+}
+
+/* SUB-5: what was retired before it was read is told, too; the beginning is where the log begins */
+static void retired_events_are_not_skipped_silently(void **state)
+{
+    struct env *e = *state;
+    static struct seen s;
+    tl_live *live = NULL;
+
+    memset(&s, 0, sizeof s);
+    store(e->admin, "a-1", "x", 3);
+    test_db_exec(e->admin, "select setval('trunkline.position_store', 1 << 30)");
+    store(e->admin, "a-1", "x", 1);
+    test_db_exec(e->admin, "delete from trunkline.leaves where leaf = 0 and topic_id = "
+                           "(select topic_id from trunkline.topics where name = 'store')");
+    assert_status(e->c, tl_subscribe_all(e->c, TL_LIVE_OPTIONS(.after = 2), see, &s, &live),
+                  TL_E_INVALID);
+    assert_contains(tl_error_detail(tl_client_error(e->c)), "\"lowest\": 1073741823");
+    assert_status(e->c, tl_subscribe_all(e->c, NULL, see, &s, &live), TL_OK);
+    run_until_seen(e->c, &s, 4); /* the leaf itself is still there in this test */
+}
+
+static void a_dropped_topic_ends_its_subscriptions(void **state)
+{
+    struct env *e = *state;
+    static struct seen s, bus;
+    tl_live *live, *other;
+
+    memset(&s, 0, sizeof s);
+    memset(&bus, 0, sizeof bus);
+    test_db_exec(e->admin, "select trunkline.create_topic('own')");
+    live = all(e, TL_LIVE_OPTIONS(.topic = "own"), &s);
+    other = all(e, TL_LIVE_OPTIONS(.topic = "bus"), &bus);
+    run_until(e->c, is_caught_up, live);
+    test_db_exec(e->admin, "select trunkline.drop_topic('own', true)");
+    test_db_exec(e->admin, "insert into trunkline.topic_bus (type, data) values ('x', '1')");
+    run_until(e->c, has_ended, live);
+    assert_int_equal(tl_live_status(live), TL_E_NOTFOUND);
+    run_until_seen(e->c, &bus, 1);
+    assert_int_equal(tl_live_status(other), TL_OK);
+}
+
+static void who_may_not_read_is_told_at_once(void **state)
+{
+    struct env *e = *state;
+    static struct seen s;
+    char sql[200];
+    tl_live *live = NULL;
+
+    memset(&s, 0, sizeof s);
+    (void)snprintf(sql, sizeof sql,
+                   "create role live_reader_%d; select trunkline.grant_consume('live_reader_%d', "
+                   "'bus')",
+                   (int)getpid(), (int)getpid());
+    test_db_exec(e->admin, sql);
+    (void)snprintf(sql, sizeof sql, "set role live_reader_%d", (int)getpid());
+    test_db_exec(tl_client_pgconn(e->c), sql);
+    assert_status(e->c, tl_subscribe_all(e->c, NULL, see, &s, &live), TL_E_DENIED);
+    assert_status(e->c, tl_subscribe_all(e->c, TL_LIVE_OPTIONS(.topic = "bus"), see, &s, &live),
+                  TL_OK);
+    test_db_exec(tl_client_pgconn(e->c), "reset role");
+    tl_live_stop(live);
+    (void)snprintf(sql, sizeof sql, "drop owned by live_reader_%d; drop role live_reader_%d",
+                   (int)getpid(), (int)getpid());
+    test_db_exec(e->admin, sql);
+}
+
+/* ------------------------------------------------------------------------------------- loops -- */
+
+static bool is_asleep(void *arg)
+{
+    return is_bell_armed(arg);
+}
+
+/* WAK-1: an append by somebody who knows nothing of us wakes the sleeping client */
+static void an_append_wakes_it(void **state)
+{
+    struct env *e = *state;
+    static struct seen s;
+    tl_live_stats stats;
+
+    memset(&s, 0, sizeof s);
+    all(e, NULL, &s);
+    for (int i = 1; i <= 3; i++) {
+        run_until(e->c, is_asleep, e->admin);
+        store(e->admin, "a-1", "x", 1);
+        run_until_seen(e->c, &s, i);
+    }
+    tl_client_get_live_stats(e->c, &stats);
+    assert_true(stats.is_connected && stats.is_listening && stats.is_sentinel);
+}
+
+/* WAK-3: without notifications it polls, in the interval of the client's options */
+static void without_listen_it_polls(void **state)
+{
+    struct env *e = *state;
+    static struct seen s;
+    tl_client *c = NULL;
+    tl_live_stats stats;
+    tl_live *live;
+
+    memset(&s, 0, sizeof s);
+    assert_status(c,
+                  tl_client_open(e->conninfo,
+                                 TL_CLIENT_OPTIONS(.no_listen = true, .poll_interval_us = 100000),
+                                 &c),
+                  TL_OK);
+    assert_status(c, tl_subscribe_all(c, NULL, see, &s, &live), TL_OK);
+    run_until(c, is_caught_up, live);
+    for (int i = 1; i <= 3; i++) {
+        store(e->admin, "a-1", "x", 1);
+        run_until_seen(c, &s, i);
+    }
+    tl_client_get_live_stats(c, &stats);
+    assert_false(stats.is_listening);
+    assert_int_equal(number(e->admin, "select count(*) from pg_locks where locktype = 'advisory' "
+                                      "and database = (select oid from pg_database where datname = "
+                                      "current_database())"),
+                     0);
+    tl_client_close(c);
+}
+
+static void *ring(void *arg)
+{
+    struct timespec pause = {.tv_nsec = 50000000};
+
+    (void)nanosleep(&pause, NULL);
+    tl_client_wake(arg);
+    return NULL;
+}
+
+/* WAK-7 */
+static void running_ends_by_time_and_by_wake(void **state)
+{
+    struct env *e = *state;
+    static struct script s;
+    pthread_t thread;
+    tl_live *live;
+
+    memset(&s, 0, sizeof s);
+    s.fail_at = 2;
+    assert_status(e->c, tl_subscribe_all(e->c, NULL, play, &s, &live), TL_OK);
+    store(e->admin, "a-1", "x", 1);
+    assert_status(e->c, tl_client_run(e->c, 300000), TL_E_TIMEOUT);
+    assert_int_equal(s.seen.count, 1);
+    assert_int_equal(pthread_create(&thread, NULL, ring, e->c), 0);
+    assert_status(e->c, tl_client_run(e->c, DEADLINE_US), TL_E_CANCELLED);
+    pthread_join(thread, NULL);
+    store(e->admin, "a-1", "x", 1);
+    assert_status(e->c, tl_client_run(e->c, DEADLINE_US), TL_NOTHING);
+    assert_int_equal(tl_live_status(live), -77);
+}
+
+static int see_slowly(tl_live *live, const tl_event *e, void *userdata)
+{
+    struct timespec pause = {.tv_nsec = 4000000};
+
+    (void)nanosleep(&pause, NULL);
+    return see(live, e, userdata);
+}
+
+/* WAK-7: a page of slow handlers does not keep the caller's loop waiting for all of it */
+static void slow_handlers_run_in_slices(void **state)
+{
+    struct env *e = *state;
+    static struct seen s;
+    tl_live *live;
+    int most = 0;
+
+    memset(&s, 0, sizeof s);
+    store(e->admin, "a-1", "x", 30);
+    assert_status(e->c, tl_subscribe_all(e->c, NULL, see_slowly, &s, &live), TL_OK);
+    while (s.count < 30) {
+        int before = s.count;
+
+        assert_status(e->c, turn(e->c), TL_OK);
+        most = s.count - before > most ? s.count - before : most;
+    }
+    assert_in_range(most, 1, 4);
+    assert_saw(e->admin, &s, ALL " order by 1");
+}
+
+/* Pages are bounded in bytes as well: one never has all of a log of large events in memory. */
+static void pages_of_large_events_are_short(void **state)
+{
+    struct env *e = *state;
+    static struct seen s[2];
+    tl_live_stats stats;
+
+    memset(s, 0, sizeof s);
+    test_db_exec(
+        e->admin,
+        "select from generate_series(1, 20) i, lateral trunkline.append_event('big-1', 'x', "
+        "to_jsonb((select string_agg(md5(j::text || i), '') from generate_series(1, 25000) "
+        "j)))");
+    stream(e, "big-1", NULL, &s[0]);
+    all(e, NULL, &s[1]);
+    run_until_seen(e->c, &s[0], 20);
+    run_until_seen(e->c, &s[1], 20);
+    tl_client_get_live_stats(e->c, &stats);
+    assert_in_range(stats.page_reads, 8, 14); /* of 6 or 7 events */
+    assert_saw(e->admin, &s[0], ALL " order by 1");
+    assert_saw(e->admin, &s[1], ALL " order by 1");
+}
+
+static void batch_is_obeyed(void **state)
+{
+    struct env *e = *state;
+    static struct seen s;
+    tl_live_stats before, after;
+    tl_live *live;
+
+    memset(&s, 0, sizeof s);
+    store(e->admin, "a-1", "x", 100);
+    live = all(e, TL_LIVE_OPTIONS(.batch = 10), &s);
+    run_until(e->c, is_caught_up, live);
+    run_until(e->c, is_asleep, e->admin);
+    tl_client_get_live_stats(e->c, &before);
+    assert_in_range(before.page_reads, 10, 11);
+    store(e->admin, "a-1", "x", 100);
+    run_until_seen(e->c, &s, 200);
+    tl_client_get_live_stats(e->c, &after);
+    assert_true(after.feed_reads - before.feed_reads >= 10);
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, env_setup, env_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        test(each_kind_gets_history_and_then_what_comes),
+        test(they_begin_where_they_are_told_to),
+        test(filters_combine),
+        test(only_what_somebody_wants_is_sent),
+        test(a_parked_writer_is_waited_for),
+        test(a_handler_that_fails_ends_only_itself),
+        test(stopping_inside_a_handler),
+        test(subscribing_inside_a_handler),
+        test(what_a_handler_must_not_do_is_refused),
+        test(topics_are_read_once_and_only_while_somebody_listens),
+        test(bad_arguments_are_named),
+        test(any_name_works),
+        test(a_lost_end_is_an_error),
+        test(retired_events_are_not_skipped_silently),
+        test(a_dropped_topic_ends_its_subscriptions),
+        test(who_may_not_read_is_told_at_once),
+        test(an_append_wakes_it),
+        test(without_listen_it_polls),
+        test(running_ends_by_time_and_by_wake),
+        test(slow_handlers_run_in_slices),
+        test(pages_of_large_events_are_short),
+        test(batch_is_obeyed),
+    };
+
+    return cmocka_run_group_tests_name("live", tests, NULL, NULL);
+}
