@@ -32,10 +32,17 @@ BEGIN
            AND (append_event.tenant_id IS NULL OR s.tenant_id OPERATOR(pg_catalog.=) append_event.tenant_id)
         RETURNING s.version, s.tenant_id INTO new_version, owner;
         IF new_version IS NOT NULL THEN
-            RETURN QUERY INSERT INTO @extschema@.topic_store AS e (type, source, stream, version, key, tenant_id, data, metadata)
-                VALUES (append_event.type, append_event.source, append_event.stream, new_version, append_event.stream, owner,
-                    append_event.data, append_event.metadata)
-                RETURNING e.id, e.version, e."position", false;
+            -- a NULL that is given is checked, which costs as much as a value
+            IF append_event.source IS NULL AND append_event.metadata IS NULL AND owner IS NULL THEN
+                RETURN QUERY INSERT INTO @extschema@.topic_store AS e (type, stream, version, key, data)
+                    VALUES (append_event.type, append_event.stream, new_version, append_event.stream, append_event.data)
+                    RETURNING e.id, e.version, e."position", false;
+            ELSE
+                RETURN QUERY INSERT INTO @extschema@.topic_store AS e (type, source, stream, version, key, tenant_id, data, metadata)
+                    VALUES (append_event.type, append_event.source, append_event.stream, new_version, append_event.stream, owner,
+                        append_event.data, append_event.metadata)
+                    RETURNING e.id, e.version, e."position", false;
+            END IF;
             RETURN;
         END IF;
     END IF;

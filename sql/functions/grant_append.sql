@@ -9,7 +9,8 @@ BEGIN
     EXECUTE format('GRANT REFERENCES (stream) ON @extschema@.%I TO %I', 'topic_' || topic, grantee);
     EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.migrations, @extschema@.installed, @extschema@.streams TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.append, @extschema@.append_event, @extschema@.append_rows, @extschema@.append_streams,
-        @extschema@.create_aggregate, @extschema@.stream_version, @extschema@.category, @extschema@.key_id, @extschema@.check_stream,
+        @extschema@.create_aggregate, @extschema@.set_stream, @extschema@.delete_stream, @extschema@.stream_version, @extschema@.stream_exists,
+        @extschema@.stream_info, @extschema@.list_streams, @extschema@.category, @extschema@.key_id, @extschema@.check_stream,
         @extschema@.topic_id_of, @extschema@.fail TO %I', grantee);
     -- what stands beside streams; snapshots and commands of other topics are hidden by the policies of the tables
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.snapshots TO %I', grantee);

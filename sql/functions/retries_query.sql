@@ -1,3 +1,4 @@
+-- A JSON null in a copy comes out of jsonb_to_record() as NULL.
 -- Lateral: a join might read all of the log, since that comes sorted.
 CREATE OR REPLACE FUNCTION @extschema@.retries_query(topic text, before text, behind text, copies boolean, tail text DEFAULT '') RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -8,7 +9,7 @@ BEGIN
     RETURN 'SELECT ' || columns || format(' FROM @extschema@.retries r CROSS JOIN LATERAL (SELECT * FROM @extschema@.%I x WHERE x."position" = r."position" LIMIT 1) e
             WHERE r.token = $1 AND r.event IS NULL ', 'topic_' || topic)
         || tail
-        || CASE WHEN copies THEN ' UNION ALL SELECT ' || columns || ' FROM @extschema@.retries r, jsonb_to_record(r.event) AS e("position" bigint, id uuid, type text, source text, stream text,
+        || CASE WHEN copies THEN ' UNION ALL SELECT ' || replace(columns, 'e.data::jsonb', 'coalesce(e.data, ''null'')') || ' FROM @extschema@.retries r, jsonb_to_record(r.event) AS e("position" bigint, id uuid, type text, source text, stream text,
                 version bigint, key text, tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz, created_at timestamptz) WHERE r.token = $1 AND r.event IS NOT NULL' ELSE '' END
         || ' ORDER BY "position"';
 END $$;

@@ -18,6 +18,7 @@ BEGIN
     LOOP
         SELECT v.* INTO e FROM jsonb_to_record(r.event) AS v("position" bigint, id text, type text, source text, stream text, version bigint,
             key text, tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz, created_at timestamptz);
+        e.data := coalesce(e.data, 'null'); -- a JSON null comes out as NULL
         resend_id := r.resend_id;
         subscription_id := r.subscription_id;
         "position" := e."position";

@@ -61,6 +61,10 @@ COMMENT ON COLUMN @extschema@.appended.version IS 'Place in the stream.';
 COMMENT ON COLUMN @extschema@.appended."position" IS 'Place in the topic.';
 COMMENT ON COLUMN @extschema@.appended.deduplicated IS 'true: the same append was made before; this is its result.';
 
+CREATE TYPE @extschema@.stream_row AS (stream text, version bigint, first_version bigint, state text, tenant_id text, max_count bigint,
+    max_age interval, metadata jsonb, created_at timestamptz, updated_at timestamptz);
+COMMENT ON TYPE @extschema@.stream_row IS 'A stream, as stream_info() and list_streams() give it: columns as in streams.';
+
 -- An appended event is remembered by its place in its stream, which is known before a position is spent.
 ALTER TABLE @extschema@.dedup
     ADD stream @extschema@.stream_name,
