@@ -40,6 +40,7 @@ struct tl__control {
     uint64_t looked_at_us, flushed_at_us;
     bool is_leader, has_complained;
     uint64_t maintained_at_us; /* 0: not yet by this leader */
+    bool may_maintain;         /* it worked the last time */
     uint64_t due_at_us; /* next delayed event or schedule, or when to ask again; 0: ask now */
 };
 
@@ -159,12 +160,19 @@ static void maintain(struct tl__control *c)
     uint64_t now = tl__clock_us();
 
     if (c->maintained_at_us &&
-        now - c->maintained_at_us < c->settings.options->maintain_interval_us)
+        now - c->maintained_at_us < c->settings.options->maintain_interval_us) {
+        if (c->may_maintain) { /* readers of standbys see events as late as this comes */
+            PGresult *published =
+                query(c, "publish_horizons_failed", "SELECT @schema@.publish_horizons()");
+            PQclear(published);
+        }
         return;
+    }
     c->maintained_at_us = now;
     TL_CLEANUP(pgclearp)
     PGresult *r =
         query(c, "maintain_failed", "SELECT action, object, detail FROM @schema@.maintain()");
+    c->may_maintain = r != NULL;
     for (int i = 0; r && i < PQntuples(r); i++)
         tl__log_event(TL_LOG_INFO, "maintain", "action", PQgetvalue(r, i, 0), "object",
                       PQgetvalue(r, i, 1), "detail", PQgetvalue(r, i, 2), NULL);

@@ -38,6 +38,10 @@ tl_ok(['publish', 'a.c', '1', '--db', $db]);
 ok wait_for(sub { query($db, 'SELECT count(*) FROM public.seen') eq '301' }), 'WAK-4 delivers after its connections were cut';
 ok wait_for(sub { (() = slurp($second->{err}) =~ /event=leader/g) == 2 }), 'and leads again';
 
+# For standbys, within a second or so: not only when maintain() runs, and after a reconnect too.
+my $new = query($db, q(SELECT "position" FROM trunkline.publish('a.d', '1')));
+ok wait_for(sub { query($db, q(SELECT "position" FROM trunkline.horizons WHERE topic_id = 1)) >= $new }, 20), 'RPL-1 the horizon is published';
+
 # At rest: 20 MB, and hardly any work.
 my ($rss) = slurp("/proc/$second->{pid}/status") =~ /^VmRSS:\s+(\d+) kB/m;
 SKIP: {
