@@ -21,7 +21,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    IF NOT has_table_privilege('@extschema@.dedup', 'SELECT') THEN
+    IF NOT has_column_privilege('@extschema@.dedup', 'position', 'SELECT') THEN
         RETURN;
     END IF;
     FOR x IN SELECT t.name, d.stream, d.version FROM @extschema@.topics t JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id

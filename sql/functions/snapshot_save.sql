@@ -17,6 +17,10 @@ BEGIN
     ELSIF coalesce(snapshot_save.schema_version < 1, true) THEN
         PERFORM @extschema@.fail('TL005', 'schema_version is not 1 or more', '{"field": "schema_version", "limit": 1}');
     END IF;
+    IF NOT has_column_privilege('@extschema@.topic_' || snapshot_save.topic, 'stream', 'REFERENCES') THEN
+        PERFORM @extschema@.fail('42501', format('no right to save snapshots of topic "%s"', snapshot_save.topic),
+            jsonb_build_object('field', 'topic', 'value', snapshot_save.topic), 'The owner of the schema gives the right with grant_append().');
+    END IF;
     SELECT x.version, x.first_version, x.tenant_id INTO s FROM @extschema@.streams x WHERE x.topic_id = number AND x.stream = snapshot_save.stream;
     IF FOUND AND snapshot_save.tenant_id <> coalesce(s.tenant_id, '') THEN
         PERFORM @extschema@.fail('42501', format('stream "%s" is not of tenant "%s"', snapshot_save.stream, snapshot_save.tenant_id),
