@@ -170,6 +170,27 @@ typedef struct tl_stream_list_options {
 TL_API TL_MUSTCHECK tl_status tl_stream_list(tl_client *c, const tl_stream_list_options *opts,
                                              tl_streams **ret);
 
+typedef struct tl_stream_set_options {
+    size_t size;
+    const char *topic;     /* NULL: "store" */
+    const char *tenant_id; /* NULL: system */
+    int64_t max_count;     /* reads of the stream give the last so many events; 0: all */
+    uint64_t max_age_us;   /* and those younger than this; 0: all */
+    const char *metadata;  /* JSON object of yours; NULL: none */
+} tl_stream_set_options;
+#define TL_STREAM_SET_OPTIONS(...)                                                                 \
+    (&(tl_stream_set_options){.size = sizeof(tl_stream_set_options), __VA_ARGS__})
+
+/**
+ * Set what is kept with a stream, all of it: what opts do not name is cleared. An absent stream is made, at
+ * version 0. The version does not change; the log keeps what reads do not give any more.
+ * @param expected_version  as in tl_append.
+ * @return TL_OK; TL_E_CONFLICT; TL_E_INVALID; TL_E_DENIED.
+ */
+TL_API TL_MUSTCHECK tl_status tl_stream_set(tl_client *c, const char *stream,
+                                            int64_t expected_version,
+                                            const tl_stream_set_options *opts);
+
 typedef struct tl_stream_delete_options {
     size_t size;
     const char *topic;     /* NULL: "store" */
@@ -184,7 +205,7 @@ typedef struct tl_stream_delete_options {
  * Delete a stream: reads of it give nothing more, the log of the topic keeps its events. The next append
  * opens it again and goes on counting.
  * @param expected_version  as in tl_append.
- * @return TL_OK; TL_NOTHING: it was deleted before; TL_E_NOTFOUND; TL_E_CONFLICT; TL_E_DENIED.
+ * @return TL_OK; TL_NOTHING: absent, or deleted before; TL_E_CONFLICT; TL_E_INVALID; TL_E_DENIED.
  */
 TL_API TL_MUSTCHECK tl_status tl_stream_delete(tl_client *c, const char *stream,
                                                int64_t expected_version,

@@ -68,6 +68,14 @@ tl_status tl__expected_check(struct tl_error *e, int64_t expected_version)
     return TL_E_INVALID;
 }
 
+void tl__param_expected(struct tl__params *p, int64_t expected_version)
+{
+    if (expected_version == TL_EXPECT_ANY)
+        tl__param_null(p);
+    else
+        tl__param_i64(p, expected_version);
+}
+
 tl_status tl__store_topic_load(struct tl_error *e, const char *topic, const char **ret)
 {
     *ret = topic != NULL ? topic : "store";
@@ -301,10 +309,7 @@ static tl_status request_load(struct request *r, struct tl_error *e, const char 
     if (status != TL_OK)
         return status;
     tl__param_text(&r->params, stream);
-    if (expected_version == TL_EXPECT_ANY)
-        tl__param_null(&r->params);
-    else
-        tl__param_i64(&r->params, expected_version);
+    tl__param_expected(&r->params, expected_version);
     tl__param_text(&r->params, topic);
     tl__param_text(&r->params, opts.tenant_id);
     if (r->events.has_extras) {

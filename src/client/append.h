@@ -10,6 +10,7 @@
 /* A stream's name: 1..255 bytes of UTF-8 without control characters. */
 tl_status tl__stream_check(struct tl_error *e, const char *stream);
 tl_status tl__expected_check(struct tl_error *e, int64_t expected_version);
+void tl__param_expected(struct tl__params *p, int64_t expected_version); /* TL_EXPECT_ANY: NULL */
 /* Topic name or the default of the store; checked. */
 tl_status tl__store_topic_load(struct tl_error *e, const char *topic, const char **ret);
 

@@ -29,6 +29,9 @@ static const char list_sql[] =
 static const char delete_sql[] =
     "SELECT @extschema@.delete_stream(stream => $1, expected_version => $2, hard => $3, "
     "reason => $4, topic => $5, tenant_id => $6)";
+static const char set_sql[] =
+    "SELECT @extschema@.set_stream(stream => $1, expected_version => $2, topic => $3, "
+    "tenant_id => $4, max_count => $5, max_age => $6, metadata => $7)";
 static const char redact_sql[] = "SELECT @extschema@.redact(event_id => $1, reason => $2, "
                                  "topic => $3, metadata => $4)";
 
@@ -247,15 +250,56 @@ tl_status tl_stream_delete(tl_client *c, const char *stream, int64_t expected_ve
         (status = tl__call_begin(c)) != TL_OK)
         return status;
     tl__param_text(&params, stream);
-    if (expected_version == TL_EXPECT_ANY)
-        tl__param_null(&params);
-    else
-        tl__param_i64(&params, expected_version);
+    tl__param_expected(&params, expected_version);
     tl__param_bool(&params, opts.hard);
     tl__param_text(&params, opts.reason);
     tl__param_text(&params, topic);
     tl__param_text(&params, opts.tenant_id);
     return call_did(c, delete_sql, &params);
+}
+
+tl_status tl_stream_set(tl_client *c, const char *stream, int64_t expected_version,
+                        const tl_stream_set_options *from)
+{
+    TL_CLEANUP(tl__buf_done)
+    struct tl__buf json = TL_BUF_INIT;
+    struct tl__params params = TL_PARAMS_INIT;
+    tl_stream_set_options opts;
+    const char *topic;
+    tl_status status;
+
+    tl__error_clear(&c->error);
+    if ((status = tl__options_load(&c->error, "tl_stream_set", &opts, sizeof opts, from)) !=
+            TL_OK ||
+        (status = tl__stream_check(&c->error, stream)) != TL_OK ||
+        (status = tl__expected_check(&c->error, expected_version)) != TL_OK ||
+        (status = tl__store_topic_load(&c->error, opts.topic, &topic)) != TL_OK)
+        return status;
+    if (opts.metadata != NULL) {
+        status = tl__json_check(&c->error, "metadata", opts.metadata, strlen(opts.metadata));
+        if (status != TL_OK)
+            return status;
+        tl__buf_add_char(&json, '\1'); /* binary jsonb: version 1, then the text */
+        tl__buf_add_str(&json, opts.metadata);
+        if (json.is_failed)
+            return tl__error_nomem(&c->error);
+    }
+    if ((status = tl__call_begin(c)) != TL_OK)
+        return status;
+    tl__param_text(&params, stream);
+    tl__param_expected(&params, expected_version);
+    tl__param_text(&params, topic);
+    tl__param_text(&params, opts.tenant_id);
+    if (opts.max_count != 0)
+        tl__param_i64(&params, opts.max_count);
+    else
+        tl__param_null(&params);
+    tl__param_interval(&params, opts.max_age_us);
+    if (opts.metadata != NULL)
+        tl__param_bytes(&params, json.data, json.len);
+    else
+        tl__param_null(&params);
+    return tl__call(c, TL__WRITES, NULL, set_sql, &params, NULL);
 }
 
 tl_status tl_redact(tl_client *c, const char *event_id, const char *reason,

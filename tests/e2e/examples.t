@@ -1,11 +1,11 @@
 #!/bin/bash
-# Every program of examples/ does what its opening comment says (DOC-1; seeds A1, A2, A3, D1, D2).
+# Every program of examples/ does what its opening comment says (DOC-1; seeds A1, A2, A3, D1, D2, E1, E2).
 . "$TRUNKLINE_SOURCE/tests/support/tap.sh"
 
 run() {
     TRUNKLINE_DB=$(tools_db)
     export TRUNKLINE_DB
-    got=$(timeout 240 "$TRUNKLINE_BUILD/examples/$1" 2>&1)
+    got=$(timeout 240 "$TRUNKLINE_BUILD/examples/$1" "${@:2}" 2>&1)
     ok $? "$1 exits with 0" "$got"
 }
 tools_db() {
@@ -38,6 +38,40 @@ job.three attempt 1
 job.three attempt 2' 'pull: in order, the failure again'
 "$TRUNKLINE_SOURCE/tools/pg-db" drop "$TRUNKLINE_DB"
 
+order='Customer: customer-456
+Total: 299.99
+Status: created
+Shipped order, version 2
+Loaded order, version 2
+Status: shipped
+Tracking: TRACK-123456
+Found 2 events
+  version 1: OrderCreated
+  version 2: OrderShipped
+Refused: cannot ship an order that is not in status created'
+run order 42
+is "$got" "Created order 42, version 1
+$order
+SUCCESS" 'order: created, shipped, loaded and listed (E1)'
+for _ in 1 2; do
+    TRUNKLINE_DB=$TRUNKLINE_DB "$TRUNKLINE_BUILD/examples/order" >"$TRUNKLINE_TEST_DIR/order.out" 2>&1
+    ok $? 'order: a new order each run' "$(cat "$TRUNKLINE_TEST_DIR/order.out")"
+done
+is "$(psql -XAtd "$TRUNKLINE_DB" -c 'SELECT count(DISTINCT stream), count(*) FROM trunkline.topic_store')" '3|6' \
+    'order: three orders of two events'
+got=$(TRUNKLINE_DB=$TRUNKLINE_DB "$TRUNKLINE_BUILD/examples/order" 42 2>&1)
+is "$?" 14 'order: what is refused by the domain ends with the exit code of TL_E_REJECTED'
+is "$got" 'TL_E_REJECTED: order already exists' 'order: an id is taken once'
+"$TRUNKLINE_SOURCE/tools/pg-db" drop "$TRUNKLINE_DB"
+
+run order 7 acme
+is "$got" "Created order 7, version 1
+$order
+Another tenant: not found
+SUCCESS" 'order: of a tenant, which no other one can load (E2)'
+is "$(psql -XAtd "$TRUNKLINE_DB" -c 'SELECT DISTINCT tenant_id FROM trunkline.topic_store')" acme 'order: its events are of the tenant'
+"$TRUNKLINE_SOURCE/tools/pg-db" drop "$TRUNKLINE_DB"
+
 listed=$(find "$TRUNKLINE_SOURCE/examples" -name '*.c' -exec basename {} .c \; | sort | tr '\n' ' ')
-is "$listed" 'hello invoice modules pull ' 'no example is without a test'
+is "$listed" 'hello invoice modules order pull ' 'no example is without a test'
 finish
