@@ -340,6 +340,7 @@ typedef struct tl_topic_options {
     const char *rotation;     /* NULL: "none"; "hour", "day", "month" */
     uint64_t retention_us;    /* 0: for ever */
     uint32_t max_event_bytes; /* 0: TL_MAX_EVENT_BYTES */
+    bool streams;             /* it takes tl_append, and remembers ids that callers give for ever */
 } tl_topic_options;
 #define TL_TOPIC_OPTIONS(...) (&(tl_topic_options){.size = sizeof(tl_topic_options), __VA_ARGS__})
 TL_API TL_MUSTCHECK tl_status tl_topic_create(tl_client *c, const char *topic,

@@ -11,53 +11,26 @@
 #include "cleanup.h"
 #include "commands.h"
 #include "database.h"
+#include "event_input.h"
 #include "json.h"
-#include "json_scan.h"
 #include "out.h"
 #include "start.h"
 
 enum { BATCH_EVENTS = 1000 };
-static const size_t BATCH_BYTES = 8u << 20, MAX_INPUT_BYTES = 256u << 20;
+static const size_t BATCH_BYTES = 8u << 20;
 
 /* What the options say of every event. */
 struct defaults {
     const char *type, *topic, *key, *tenant_id, *source, *id;
     const char *metadata;
-    char *made_metadata; /* of --meta */
+    struct tl__texts texts; /* of --meta */
     int64_t run_at_us;
     uint64_t delay_us, ttl_us;
 };
 
 static void defaults_done(struct defaults *d)
 {
-    free(d->made_metadata);
-}
-
-/* --meta k=v, several times, as one JSON object of strings. */
-static int make_metadata(const struct tl__args *args, struct defaults *d)
-{
-    TL_CLEANUP(tl__buf_done)
-    struct tl__buf out = TL_BUF_INIT;
-
-    for (int i = 0; i < args->value_count; i++) {
-        if (strcmp(args->values[i].option->name, "meta") != 0)
-            continue;
-        const char *pair = args->values[i].value, *equals = strchr(pair, '=');
-        if (!equals || equals == pair)
-            return tl__fail(TL_E_INVALID, NULL, "--meta takes KEY=VALUE, not \"%s\"", pair);
-        tl__buf_add_char(&out, out.len ? ',' : '{');
-        tl__json_add_string(&out, pair, (size_t)(equals - pair));
-        tl__buf_add_char(&out, ':');
-        tl__json_add_text(&out, equals + 1);
-    }
-    if (out.len == 0)
-        return 0;
-    if (d->metadata)
-        return tl__fail(TL_E_INVALID, "put everything into --metadata",
-                        "--meta and --metadata exclude each other");
-    tl__buf_add_char(&out, '}');
-    d->metadata = d->made_metadata = tl__buf_take(&out, NULL);
-    return d->metadata ? 0 : tl__fail(TL_E_NOMEM, NULL, "out of memory");
+    tl__texts_done(&d->texts);
 }
 
 /* --at, --in, --ttl */
@@ -149,31 +122,6 @@ static void print_receipt(const struct tl__args *args, const tl_receipt *receipt
 
 /* ---------------------------------------------------------------------------------- one event -- */
 
-static int read_document(struct tl__buf *into)
-{
-    if (isatty(STDIN_FILENO))
-        tl__note("reading a JSON document from the terminal; end it with ctrl-d");
-    for (;;) {
-        if (!tl__buf_reserve(into, 65536))
-            return tl__fail(TL_E_NOMEM, NULL, "out of memory");
-        ssize_t n = read(STDIN_FILENO, into->data + into->len, 65536);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return tl__fail(TL_E_INVALID, NULL, "cannot read stdin");
-        into->len += (size_t)n;
-        into->data[into->len] = 0;
-        if (n == 0)
-            break;
-        if (into->len > MAX_INPUT_BYTES)
-            return tl__fail(TL_E_LIMIT, NULL, "document on stdin is larger than 256 MiB");
-    }
-    if (strspn(into->data, " \t\r\n") == into->len)
-        return tl__fail(TL_E_INVALID, "give DATA, or a JSON document on stdin",
-                        "no data: stdin is empty");
-    return 0;
-}
-
 static int publish_one(const struct tl__args *args, struct tl__db *db, const struct defaults *d,
                        const char *data)
 {
@@ -184,16 +132,7 @@ static int publish_one(const struct tl__args *args, struct tl__db *db, const str
     tl_receipt receipt = {0};
     int rc;
 
-    if (!data || strcmp(data, "-") == 0) {
-        if ((rc = read_document(&document)))
-            return rc;
-        if (memchr(document.data, 0, document.len))
-            return tl__fail(TL_E_INVALID, NULL, "stdin has a zero byte: that is no JSON");
-        data = document.data;
-    } else if (!*data) {
-        return tl__fail(TL_E_INVALID, "give a JSON value, null at least", "data is empty");
-    }
-    if ((rc = tl__db_open(args, db)))
+    if ((rc = tl__data_operand(data, &document, &data)) || (rc = tl__db_open(args, db)))
         return rc;
     const tl_new_event *event =
         TL_NEW_EVENT(.type = d->type, .data = data, .data_len = strlen(data), .id = d->id,
@@ -216,10 +155,10 @@ struct bulk {
     const struct defaults *defaults;
     tl_client *client;
     tl_new_event events[BATCH_EVENTS];
-    uint64_t lines[BATCH_EVENTS];  /* line of each event */
-    char *texts[BATCH_EVENTS * 8]; /* memory that the events point to */
+    uint64_t lines[BATCH_EVENTS]; /* line of each event */
+    struct tl__texts texts;       /* memory that the events point to */
     tl_receipt receipts[BATCH_EVENTS];
-    size_t count, text_count, bytes;
+    size_t count, bytes;
     uint64_t line, stored, deduplicated, stored_line; /* stored_line: last line that is stored */
     uint64_t scheduled;
     int64_t first, last; /* position; 0: none yet */
@@ -227,15 +166,14 @@ struct bulk {
 
 static void bulk_clear(struct bulk *b)
 {
-    for (size_t i = 0; i < b->text_count; i++)
-        free(b->texts[i]);
-    b->text_count = b->count = b->bytes = 0;
+    tl__texts_clear(&b->texts);
+    b->count = b->bytes = 0;
 }
 
 static struct bulk *bulk_free(struct bulk *b)
 {
     if (b)
-        bulk_clear(b);
+        tl__texts_done(&b->texts);
     free(b);
     return NULL;
 }
@@ -296,84 +234,14 @@ static int bulk_flush(struct bulk *b)
     return 0;
 }
 
-/* Take a decoded string member, NULL for JSON null; false: it is no string. */
-static bool take_string(struct bulk *b, const struct tl__json_member *m, const char **into)
-{
-    if (m->value_len == 4 && memcmp(m->value, "null", 4) == 0)
-        return true;
-    char *text = tl__json_string_dup(m->value, m->value_len);
-    if (!text)
-        return false;
-    b->texts[b->text_count++] = text;
-    *into = text;
-    return true;
-}
-
-static bool is_name(const struct tl__json_member *m, const char *name)
-{
-    return m->name_len == strlen(name) && memcmp(m->name, name, m->name_len) == 0;
-}
-
-/* One line {"type":…,"data":…} into an event; NULL or what is wrong with it. */
-static const char *parse_line(struct bulk *b, const char *text, size_t len, tl_new_event *e)
-{
-    struct {
-        const char *name;
-        const char **into;
-    } strings[] = {{"type", &e->type},
-                   {"id", &e->id},
-                   {"key", &e->key},
-                   {"tenant_id", &e->tenant_id},
-                   {"source", &e->source}};
-    static char unknown[128];
-    struct tl__json_scan scan;
-    struct tl__json_member m;
-    unsigned seen = 0;
-
-    tl__json_scan_start(&scan, text, len);
-    while (tl__json_scan_next(&scan, &m)) {
-        size_t i = 0;
-        while (i < 5 && !is_name(&m, strings[i].name))
-            i++;
-        if (i == 5 && is_name(&m, "metadata"))
-            i = 6;
-        else if (i == 5 && !is_name(&m, "data")) {
-            snprintf(unknown, sizeof unknown, "unknown member \"%.*s\"",
-                     (int)(m.name_len > 80 ? 80 : m.name_len), m.name);
-            return unknown;
-        }
-        if (seen & 1u << i)
-            return "a member stands there twice";
-        seen |= 1u << i;
-        if (i < 5) {
-            if (!take_string(b, &m, strings[i].into))
-                return "type, id, key, tenant_id and source are strings";
-        } else if (i == 5) {
-            e->data = m.value;
-            e->data_len = m.value_len;
-        } else if (m.value_len != 4 || memcmp(m.value, "null", 4) != 0) {
-            char *copy = strndup(m.value, m.value_len); /* needs its own NUL */
-            if (!copy)
-                return "out of memory";
-            b->texts[b->text_count++] = copy;
-            e->metadata = copy;
-        }
-    }
-    if (scan.problem)
-        return scan.problem;
-    if (!e->type)
-        return "no type";
-    if (!e->data)
-        return "no data";
-    return NULL;
-}
-
 static int bulk_add_line(struct bulk *b, char *text, size_t len, bool is_data_only)
 {
     const struct defaults *d = b->defaults;
-    tl_new_event *e = &b->events[b->count];
+    struct tl__event_line line = {0};
+    tl_new_event *e = &line.event;
 
-    b->texts[b->text_count++] = text;
+    if (!tl__texts_keep(&b->texts, text))
+        return tl__fail(TL_E_NOMEM, NULL, "out of memory");
     if (memchr(text, 0, len))
         return fail_line(b, TL_E_INVALID, b->line, "zero byte in the line", NULL, false);
     *e = (tl_new_event){.size = sizeof *e,
@@ -389,10 +257,11 @@ static int bulk_add_line(struct bulk *b, char *text, size_t len, bool is_data_on
         e->data = text;
         e->data_len = len;
     } else {
-        const char *problem = parse_line(b, text, len, e);
+        const char *problem = tl__event_line_parse(&b->texts, text, len, false, &line);
         if (problem)
             return fail_line(b, TL_E_INVALID, b->line, problem, NULL, false);
     }
+    b->events[b->count] = line.event;
     b->lines[b->count++] = b->line;
     b->bytes += len;
     return b->count == BATCH_EVENTS || b->bytes >= BATCH_BYTES ? bulk_flush(b) : 0;
@@ -464,7 +333,7 @@ static int publish_lines(const struct tl__args *args, struct tl__db *db, const s
             free(text); /* an empty line */
             continue;
         }
-        if ((size_t)len > MAX_INPUT_BYTES) {
+        if ((size_t)len > TL__MAX_INPUT_BYTES) {
             free(text);
             rc = fail_line(b, TL_E_LIMIT, b->line, "longer than 256 MiB", NULL, false);
             break;
@@ -499,9 +368,8 @@ static int run(struct tl__args *args)
         .tenant_id = tl__args_text(args, "tenant"),
         .source = tl__args_text(args, "source"),
         .id = tl__args_text(args, "id"),
-        .metadata = tl__args_text(args, "metadata"),
     };
-    int rc = make_metadata(args, &d);
+    int rc = tl__metadata_option(args, &d.texts, &d.metadata);
 
     if (rc || (rc = load_times(args, &d)))
         return rc;

@@ -18,6 +18,7 @@ static int create(const struct tl__args *args, struct tl__db *db, const char *na
         .rotation = tl__args_text(args, "rotation"),
         .retention_us = tl__args_duration_us(args, "retention", 0),
         .max_event_bytes = (uint32_t)max_bytes,
+        .streams = tl__args_has(args, "streams"),
     };
     int rc;
 
@@ -49,7 +50,7 @@ static int run(struct tl__args *args)
         return tl__fail(TL_E_INVALID, NULL, "unexpected argument \"%s\"", name);
     for (int i = 0; !is_create && i < args->value_count; i++)
         if (args->values[i].option >= args->command->options &&
-            tl__choice_has("durability|rotation|retention|max-event-bytes",
+            tl__choice_has("durability|rotation|retention|max-event-bytes|streams",
                            args->values[i].option->name))
             return tl__fail(TL_E_INVALID, NULL, "--%s goes with topics create",
                             args->values[i].option->name);
@@ -71,6 +72,7 @@ static const struct tl__option options[] = {
     {"rotation", 0, "none|hour|day|month", "how often a new leaf is begun (none)"},
     {"retention", 0, "DURATION", "how long events are kept (for ever)"},
     {"max-event-bytes", 0, "N", "largest data of an event (1048576)"},
+    {"streams", 0, NULL, "events can be appended to streams in it; ids are remembered for ever"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -80,7 +82,8 @@ const struct tl__command tl__cmd_topics = {
     .summary = "list, show or create topics",
     .details = "A topic is a named log with its own positions. The options go with create.",
     .examples = "  trunkline topics\n"
-                "  trunkline topics create audit --rotation month --retention 365d",
+                "  trunkline topics create audit --rotation month --retention 365d\n"
+                "  trunkline topics create ledger --streams",
     .options = options,
     .run = run,
 };

@@ -6,8 +6,10 @@
 
 const struct tl__command *const tl__commands[] = {
     &tl__cmd_demo,        &tl__cmd_serve,
-    &tl__cmd_publish,     &tl__cmd_read,
-    &tl__cmd_tail,        &tl__cmd_subscribe,
+    &tl__cmd_publish,     &tl__cmd_append,
+    &tl__cmd_read,        &tl__cmd_tail,
+    &tl__cmd_streams,     &tl__cmd_redact,
+    &tl__cmd_snapshots,   &tl__cmd_subscribe,
     &tl__cmd_unsubscribe, &tl__cmd_subscriptions,
     &tl__cmd_dead,        &tl__cmd_replay,
     &tl__cmd_webhook,     &tl__cmd_schedule,

@@ -231,11 +231,15 @@ size_t tl__out_columns(void)
 
 void tl__print_event(const tl_event *e)
 {
-    char at[TL_TIME_TEXT_SIZE], head[700];
-    const char *key = tl_event_key(e);
+    char at[TL_TIME_TEXT_SIZE], place[300] = "", head[900];
+    const char *key = tl_event_key(e), *stream = tl_event_stream(e);
     tl__time_format(tl_event_created_at_us(e), at);
+    if (stream)
+        snprintf(place, sizeof place, "  %s@%lld", stream, (long long)tl_event_version(e));
+    else if (key)
+        snprintf(place, sizeof place, "  key=%s", key);
     int n = snprintf(head, sizeof head, "%8lld  %.23sZ  %s%s%s  ", (long long)tl_event_position(e),
-                     at, tl_event_type(e), key ? "  key=" : "", key ? key : "");
+                     at, tl_event_type(e), place, tl_event_is_redacted(e) ? "  (redacted)" : "");
     size_t columns = tl__out_columns(), used = n < 0 ? 0 : width_of(head);
     tl__print_plain(stdout, head, SIZE_MAX);
     tl__print_plain(stdout, tl_event_data(e, NULL),

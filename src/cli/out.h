@@ -45,7 +45,7 @@ void tl__print_plain(FILE *to, const char *text, size_t max_columns);
 /* Columns of the terminal on stdout, SIZE_MAX when it is none. */
 size_t tl__out_columns(void);
 
-/* One event for people: position, time, type, key, data. */
+/* One event for people: position, time, type, stream and version or key, data. */
 void tl__print_event(const tl_event *e);
 /* One event as a line of JSON. Returns false when there is no memory. */
 bool tl__print_event_json(const tl_event *e);

@@ -4,6 +4,9 @@
 static const char create_sql[] =
     "SELECT @extschema@.create_topic(name => $1, durability => $2, rotation => $3, "
     "retention => $4, max_event_bytes => $5)";
+static const char create_streams_sql[] =
+    "SELECT @extschema@.create_topic(name => $1, durability => $2, rotation => $3, "
+    "retention => $4, max_event_bytes => $5, dedup_window => NULL, streams => true)";
 
 tl_status tl_topic_create(tl_client *c, const char *topic, const tl_topic_options *from)
 {
@@ -28,5 +31,6 @@ tl_status tl_topic_create(tl_client *c, const char *topic, const tl_topic_option
     tl__param_interval(&params, opts.retention_us);
     tl__param_i32(&params,
                   opts.max_event_bytes != 0 ? (int32_t)opts.max_event_bytes : TL_MAX_EVENT_BYTES);
-    return tl__call(c, TL__WRITES, NULL, create_sql, &params, NULL);
+    return tl__call(c, TL__WRITES, NULL, opts.streams ? create_streams_sql : create_sql, &params,
+                    NULL);
 }

@@ -7,8 +7,8 @@ use lib "$FindBin::Bin/../support";
 use Test::More;
 use TrunklineTest;
 
-my @commands = qw(demo serve publish read tail subscribe unsubscribe subscriptions dead replay webhook schedule scheduled topics claim ack
-    migrate doctor db completion version);
+my @commands = qw(demo serve publish append read tail streams redact snapshots subscribe unsubscribe subscriptions dead replay webhook
+    schedule scheduled topics claim ack migrate doctor db completion version);
 
 my ($rc, $out, $err) = tl([]);
 is $rc, 0, 'no argument: help';
