@@ -61,6 +61,9 @@ BEGIN
              ORDER BY u.id ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS n = ROW_COUNT;
         IF n < cardinality(place) THEN
+            -- as if this had been seen before any was claimed
+            DELETE FROM @extschema@.dedup d USING unnest(wanted, place, versions) x(id, place, version)
+             WHERE d.topic_id = append_core.topic_id AND d.id = x.id AND d.stream = streams[x.place] AND d.version = x.version;
             RETURN QUERY SELECT * FROM @extschema@.repeated(topic, append_core.topic_id, streams, expected, place, is_many, types, append_core.data,
                 append_core.metadata, ids, sources, keys, expires, append_core.tenant_id);
             IF NOT FOUND THEN
