@@ -13,7 +13,7 @@ BEGIN
     EXECUTE format('GRANT SELECT (topic_id, id, "position", stream, version) ON @extschema@.dedup TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.read, @extschema@.read_stream, @extschema@.read_category, @extschema@.load_stream,
         @extschema@.find, @extschema@.locate, @extschema@.head, @extschema@.horizon, @extschema@.register_horizons, @extschema@.lock_class,
-        @extschema@.stream_version, @extschema@.category, @extschema@.key_id, @extschema@.snapshot_get, @extschema@.read_links,
+        @extschema@.stream_version, @extschema@.stream_exists, @extschema@.stream_info, @extschema@.list_streams, @extschema@.category, @extschema@.key_id, @extschema@.snapshot_get, @extschema@.read_links,
         @extschema@.read_model_get, @extschema@.position_token, @extschema@.parse_position_token, @extschema@.topic_mark,
         @extschema@.check_read, @extschema@.check_stream, @extschema@.readable, @extschema@.read_limit, @extschema@.position_before,
         @extschema@.position_since, @extschema@.upcast_event, @extschema@.function_named, @extschema@.pattern_problem,

@@ -42,6 +42,7 @@ subtest 'who may read, reads' => sub {
         is($as{$who}->do("SELECT version FROM trunkline.snapshot_get('order-1')"), 1, "$who: the snapshot");
         is($as{$who}->do("SELECT data FROM trunkline.read_stream('order-1', 1, 2, upcast => true)"), qq("$role{$who}"), "$who: an upcaster has its rights, not the owner's");
     }
+    allowed('reader', "SELECT * FROM trunkline.list_streams(), trunkline.stream_info('order-1'), trunkline.stream_exists('order-1'), trunkline.stream_version('order-1')");
 };
 subtest 'another topic stays closed' => sub {
     for my $who (qw(reader both consumer)) {

@@ -118,6 +118,22 @@ for my $topic (qw(store own)) {
         $set->('trim-3', "max_age = '1 s'");
         $check->('trim-3', '4', 'max_age of a second'); # its time is 5 minutes ahead
         is($s->do("SELECT count(*) FROM trunkline.read('$topic', max_events => 10000) WHERE stream = 'trim-3'"), 4, 'the log keeps them');
+
+        # the same by the functions that there are for it
+        append('trim-4', 1, 6, ", $t");
+        $s->do("SELECT trunkline.set_stream('trim-4', max_count => 4, $t)");
+        $check->('trim-4', '3 4 5 6', 'set_stream()');
+        $s->do("SELECT trunkline.delete_stream('trim-4', $t)");
+        $check->('trim-4', '', 'delete_stream()');
+        append('trim-4', 7, 8, ", expected_version => 0, $t");
+        $check->('trim-4', '7 8', 'opened again');
+        my $id = $s->do("SELECT id FROM trunkline.read_stream('trim-4', 6, 7, $t)");
+        $s->do("SELECT trunkline.redact('$id', 'asked for')");
+        for my $call ("read_stream('trim-4', $t)", "read_stream('trim-4', direction => 'backward', $t)", "load_stream('trim-4', $t)", "read_category('trim', $t)", "read('$topic', max_events => 10000)", "find('$id')") {
+            is($s->do("SELECT data, metadata -> 'redacted' ->> 'reason', version FROM trunkline.$call WHERE id = '$id'"), 'null|asked for|7', "the marker of a redaction: $call");
+        }
+        $s->do("SELECT trunkline.delete_stream('trim-4', hard => true, reason => 'gone', $t)");
+        $check->('trim-4', '', 'a tombstone');
     };
 
     subtest "TEN-2 tenants, topic $topic" => sub {
