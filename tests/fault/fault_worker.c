@@ -73,7 +73,8 @@ static tl_verdict on_exact(tl_delivery *d, void *userdata)
 int main(int argc, char **argv)
 {
     static const tl_subscribe_options from_start = {.size = sizeof from_start,
-                                                    .start = TL_START_BEGINNING};
+                                                    .start = TL_START_BEGINNING,
+                                                    .max_attempts = 100}; /* it is killed often */
     static const tl_subscribe_options unordered = {.size = sizeof unordered,
                                                    .start = TL_START_BEGINNING,
                                                    .ordering = TL_ORDERING_NONE,

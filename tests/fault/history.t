@@ -69,7 +69,7 @@ def disturb():
     if what == "kill":
         i = dice.randrange(3)
         workers[i].send_signal(signal.SIGKILL)
-        workers[i].wait(timeout=60)
+        workers[i].wait(timeout=240)
         start(i, "wild")
     elif what == "pause":
         sql(f"SELECT trunkline.pause('{name}', 'a test')")
@@ -208,18 +208,18 @@ try:
         disturb()
     for process in workers.values():
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=60)
+        process.wait(timeout=240)
     sql("SELECT trunkline.resume(name) FROM trunkline.subscriptions WHERE NOT active")
     for i in range(2):
         start(i, "calm")
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while not is_drained() and time.monotonic() < deadline:
         time.sleep(0.05)
     check(is_drained(), "everything drained",
           "\n".join(sql("SELECT name, active, behind, leased, retrying FROM trunkline.subscription_status")))
     for i in range(2):
         workers[i].send_signal(signal.SIGTERM)
-        check(workers[i].wait(timeout=60) == 0, f"worker {i} stopped cleanly", open(f"{work}/worker{i}.err").read()[-2000:])
+        check(workers[i].wait(timeout=240) == 0, f"worker {i} stopped cleanly", open(f"{work}/worker{i}.err").read()[-2000:])
     verify()
 finally:
     for process in workers.values():

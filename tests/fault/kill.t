@@ -42,7 +42,7 @@ def sql(query):
     return done.stdout.splitlines() if done.returncode == 0 else None
 
 
-def sql_surely(query, limit=60):
+def sql_surely(query, limit=240):
     """Through a server that recovers from a crash."""
     deadline = time.monotonic() + limit
     while (rows := sql(query)) is None:
@@ -62,7 +62,7 @@ def start(name, *command):
 def end(name, how):
     process, _ = processes[name]
     process.send_signal(how)
-    return process.wait(timeout=60)
+    return process.wait(timeout=240)
 
 
 def kill_one():
@@ -181,7 +181,7 @@ try:
     subprocess.run(["install", "-m", "666", "/dev/null", f"{work}/exec"], check=True)
     sql(f"SELECT trunkline.subscribe('fault/exec', 'fault.rare', start_at => 'beginning', max_attempts => 1000, target => "
         f"'exec:read -r e && expr \"$e\" : ''.*\"position\":\\([0-9]*\\)'' >> {work}/exec')")
-    sql("SELECT trunkline.subscribe('fault/sql', '**', start_at => 'beginning', target => 'sql:public.fault_sql')")
+    sql("SELECT trunkline.subscribe('fault/sql', '**', start_at => 'beginning', max_attempts => 100, target => 'sql:public.fault_sql')")
     for i in range(3):
         start(f"publisher{i}", f"{build}/tests/fault/fault_publisher", str(i), str(seed + i), f"{work}/acks{i}")
     for i in range(2):
@@ -196,7 +196,7 @@ try:
     sql_surely("SELECT 1")
     for i in range(3):
         check(end(f"publisher{i}", signal.SIGTERM) == 0, f"publisher {i} ended well", open(f"{work}/publisher{i}.err").read())
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 240
     while not (all_ready() and drained()) and time.monotonic() < deadline:
         time.sleep(0.05)
     check(drained(), "everything drained",
