@@ -48,7 +48,7 @@ for my $file (@pages) {
         my $script = join '', map { "$_->[0]status=\$?; echo; echo '$marker' \$status\n" } @steps;
         my $handle = start_program(['bash', '-c', "exec 2>&1\n$script"],
             env => {TRUNKLINE_DB => $db, PATH => ($ENV{TRUNKLINE_BIN} =~ s/\/[^\/]*$//r) . ":$ENV{PATH}"});
-        is wait_exit($handle, 120), 0, 'the shell ends';
+        is wait_exit($handle, 600), 0, 'the shell ends';
         my @parts = split /^$marker (\d+)\n/m, slurp($handle->{out});
         for my $step (@steps) {
             my ($out, $status) = splice @parts, 0, 2;
