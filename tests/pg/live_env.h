@@ -21,8 +21,8 @@
 #include <trunkline/trunkline.h>
 
 #define SECOND_US 1000000u
-#define DEADLINE_US (60u * SECOND_US)
-#define NO_POLL_US (600u * SECOND_US) /* beyond every deadline: only the doorbell can help */
+#define DEADLINE_US (120u * SECOND_US) /* for what hangs */
+#define NO_POLL_US (600u * SECOND_US)  /* beyond every deadline: only the doorbell can help */
 #define MAX_SEEN 20000
 
 struct env {

@@ -29,7 +29,7 @@ $s->do("SELECT trunkline.create_topic('own', streams => true); SELECT trunkline.
     SELECT id FROM trunkline.publish('p1', '1')");
 owner_runs("${bindir}pg_basebackup", '-D', "$dir/standby", '-R', '-X', 'stream', '--checkpoint=fast', '-d', "host=$dir port=5432 user=postgres") == 0
     or BAIL_OUT('pg_basebackup failed: ' . qx(tail -n 3 $dir/standby.log));
-owner_runs("${bindir}pg_ctl", 'start', '-w', '-t', 60, '-D', "$dir/standby", '-o', '-p 5433') == 0 or BAIL_OUT('standby does not start');
+owner_runs("${bindir}pg_ctl", 'start', '-w', '-t', 240, '-D', "$dir/standby", '-o', '-p 5433') == 0 or BAIL_OUT('standby does not start');
 my $replica = session(db => $standby_db);
 is($replica->do('SELECT pg_is_in_recovery()'), 't', 'a standby');
 
