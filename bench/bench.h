@@ -26,7 +26,7 @@ struct bench {
     int rounds;
     double round_s;
     int backlog;            /* events of the drain */
-    int64_t store_events;   /* events in the topic that streams are loaded from */
+    int64_t store_events;   /* events beside the streams that are loaded; whole millions */
     const char *message_db; /* program that installs message-db; NULL: not compared */
     double latency_round_s; /* of each rate, with and without Trunkline */
     PGconn *admin;
@@ -213,6 +213,8 @@ void measure_webhook(const struct bench *b);
 void publish_backlog(const struct bench *b, int count);
 void measure_schedule(const struct bench *b);
 void measure_store(const struct bench *b);
-void measure_store_reads(const struct bench *b); /* second half of section store */
+/* Parts of section store: before and after the topic is filled. */
+void measure_store_small(const struct bench *b);
+void measure_store_large(const struct bench *b);
 
 #endif

@@ -270,7 +270,8 @@ static void measure_hot(const struct bench *b)
 
 void measure_store(const struct bench *b)
 {
+    measure_store_small(b);
     measure_append(b);
     measure_hot(b);
-    measure_store_reads(b);
+    measure_store_large(b);
 }
