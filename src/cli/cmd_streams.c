@@ -203,7 +203,25 @@ static int delete (const struct tl__args *args, struct tl__db *db, const char *s
         printf("{\"deleted\":%s,\"hard\":%s}\n", status == TL_OK ? "true" : "false",
                is_hard ? "true" : "false");
     else
-        printf("%s %s\n", status == TL_OK ? "deleted" : "was deleted before:", stream);
+        printf("%s %s\n", status == TL_OK ? "deleted" : "nothing to delete in", stream);
+    return 0;
+}
+
+static int set(const struct tl__args *args, struct tl__db *db, const char *stream)
+{
+    tl_status status = tl_stream_set(
+        db->client, stream, expected_version(args),
+        TL_STREAM_SET_OPTIONS(.topic = tl__args_text(args, "topic"),
+                              .tenant_id = tl__args_text(args, "tenant"),
+                              .max_count = (int64_t)tl__args_count(args, "max-count", 0),
+                              .max_age_us = tl__args_duration_us(args, "max-age", 0),
+                              .metadata = tl__args_text(args, "metadata")));
+
+    if (status != TL_OK)
+        return tl__fail_client(status, db->client);
+    if (tl__args_has(args, "json"))
+        return show(args, db, stream);
+    printf("set %s\n", stream);
     return 0;
 }
 
@@ -237,6 +255,8 @@ static int run_streams(struct tl__args *args)
         return list(args, &db, name);
     if (strcmp(action, "show") == 0)
         return show(args, &db, name);
+    if (strcmp(action, "set") == 0)
+        return set(args, &db, name);
     return delete (args, &db, name);
 }
 
@@ -246,7 +266,10 @@ static const struct tl__option streams_table[] = {
     {"after", 'a', "STREAM", "list: those behind this one, by name"},
     {"limit", 'n', "N", "list: at most so many (100)"},
     {"deleted", 0, NULL, "list: deleted ones as well"},
-    {"expect", 'e', "N", "delete: the version it must have"},
+    {"expect", 'e', "N", "set, delete: the version it must have"},
+    {"max-count", 0, "N", "set: reads of the stream give the last so many events"},
+    {"max-age", 0, "DURATION", "set: and those younger than this"},
+    {"metadata", 0, "JSON", "set: a JSON object of yours"},
     {"hard", 0, NULL, "delete: for ever, with all payloads; nothing can be appended any more"},
     {"reason", 0, "TEXT", "delete: why, for the audit"},
     {"yes", 0, NULL, "delete --hard: do it"},
@@ -255,15 +278,19 @@ static const struct tl__option streams_table[] = {
 
 const struct tl__command tl__cmd_streams = {
     .name = "streams",
-    .operands = "[list|show|delete] [STREAM]",
+    .operands = "[list|show|set|delete] [STREAM]",
     .summary = "list, look at, limit or delete streams",
     .details =
         "list takes a category, such as order or order-*, and shows all without one.\n\n"
+        "set replaces all settings of a stream: what is not named is cleared. They limit what "
+        "reads "
+        "of the stream give; the topic keeps the rest. An absent stream is made, at version 0.\n\n"
         "delete hides the events from reads of the stream; they stay in the topic, and the next "
         "append opens the stream again with the next version. delete --hard removes the payloads "
         "for good and closes the stream for ever. Both are audited.",
     .examples = "  trunkline streams list order\n"
                 "  trunkline streams show order-42 --json\n"
+                "  trunkline streams set sensor-7 --max-count 1000 --max-age 7d\n"
                 "  trunkline streams delete order-42 --hard --reason 'request 17' --yes",
     .options = streams_table,
     .run = run_streams,
