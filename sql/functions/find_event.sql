@@ -7,10 +7,8 @@ DECLARE
     found jsonb;
     deduplicated bigint;
 BEGIN
-    IF has_table_privilege('@extschema@.dedup', 'SELECT') THEN
-        SELECT l."position" INTO deduplicated FROM @extschema@.locate(event_id) l JOIN @extschema@.topics t ON t.name = l.topic
-         WHERE t.topic_id = s.topic_id;
-    END IF;
+    SELECT l."position" INTO deduplicated FROM @extschema@.locate(event_id) l JOIN @extschema@.topics t ON t.name = l.topic
+     WHERE t.topic_id = s.topic_id;
     SELECT t.name INTO STRICT topic FROM @extschema@.topics t WHERE t.topic_id = s.topic_id;
     EXECUTE format('SELECT to_jsonb(e) FROM @extschema@.%I e WHERE e.id = $1 AND e."position" = ANY ($2) LIMIT 1', 'topic_' || topic)
         INTO found USING event_id, ARRAY(

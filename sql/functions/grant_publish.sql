@@ -9,7 +9,10 @@ BEGIN
         'topic_' || topic, grantee);
     EXECUTE format('GRANT USAGE ON SEQUENCE @extschema@.%I TO %I', 'position_' || topic, grantee);
     EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.migrations, @extschema@.installed TO %I', grantee);
-    EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dedup TO %I', grantee);
+    -- not stream and version: those append() writes; earlier releases gave all
+    EXECUTE format('REVOKE SELECT, INSERT ON @extschema@.dedup FROM %I', grantee);
+    EXECUTE format('GRANT SELECT (topic_id, id, "position", digest, scheduled_id, version, created_at), INSERT (topic_id, id, "position", digest, scheduled_id)
+        ON @extschema@.dedup TO %I', grantee);
     -- what of it concerns other topics is hidden by the policy of the table
     EXECUTE format('GRANT INSERT (topic_id, id, run_at, due_at, type, source, key, tenant_id, data, metadata, expires_at, ttl),
         SELECT (scheduled_id, topic_id, id, run_at, expires_at, ttl), UPDATE (run_at, due_at, expires_at, attempts, error), DELETE

@@ -10,7 +10,6 @@ BEGIN
     EXECUTE format('GRANT SELECT ON @extschema@.topics, @extschema@.leaves, @extschema@.migrations, @extschema@.installed,
         @extschema@.horizons, @extschema@.identity, @extschema@.streams, @extschema@.snapshots, @extschema@.upcasters,
         @extschema@.link_streams, @extschema@.links, @extschema@.read_models, @extschema@.aggregates TO %I', grantee);
-    EXECUTE format('GRANT SELECT (topic_id, id, "position", stream, version) ON @extschema@.dedup TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.read, @extschema@.read_stream, @extschema@.read_category, @extschema@.load_stream,
         @extschema@.find, @extschema@.locate, @extschema@.head, @extschema@.horizon, @extschema@.register_horizons, @extschema@.lock_class,
         @extschema@.stream_version, @extschema@.stream_exists, @extschema@.stream_info, @extschema@.list_streams, @extschema@.category, @extschema@.key_id, @extschema@.snapshot_get, @extschema@.read_links,

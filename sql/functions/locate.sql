@@ -1,6 +1,7 @@
 -- A generated id holds topic and position (next_id()); others are known to dedup if publish() or append() was given them.
+-- SECURITY DEFINER, for dedup holds those of all topics: docs/decisions/0008-append-checks-its-caller.md.
 CREATE OR REPLACE FUNCTION @extschema@.locate(event_id uuid) RETURNS TABLE (topic text, "position" bigint)
-    LANGUAGE plpgsql STABLE ROWS 1
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -11,7 +12,7 @@ DECLARE
 BEGIN
     SELECT t.name INTO topic FROM @extschema@.topics t
      WHERE t.topic_id = ('x' || substr(hex, 14, 3))::bit(12)::integer AND substr(hex, 13, 1) = '7'
-       AND has_column_privilege('@extschema@.topic_' || t.name, 'id', 'SELECT');
+       AND has_column_privilege(@extschema@.caller(), '@extschema@.topic_' || t.name, 'id', 'SELECT');
     IF FOUND THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM @extschema@.%I e WHERE e."position" = $1 AND e.id = $2)', 'topic_' || topic)
             INTO is_it USING place, locate.event_id;
@@ -21,17 +22,20 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    IF NOT has_column_privilege('@extschema@.dedup', 'position', 'SELECT') THEN
-        RETURN;
-    END IF;
-    FOR x IN SELECT t.name, d.stream, d.version FROM @extschema@.topics t JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id
-                  WHERE d.version IS NOT NULL AND has_column_privilege('@extschema@.topic_' || t.name, 'version', 'SELECT') ORDER BY t.topic_id
+    FOR x IN SELECT t.name, d."position", d.stream, d.version FROM @extschema@.topics t
+               JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id
+              WHERE d.scheduled_id IS NULL AND has_column_privilege(@extschema@.caller(), '@extschema@.topic_' || t.name, 'id', 'SELECT')
+              ORDER BY t.topic_id
     LOOP
-        RETURN QUERY EXECUTE format('SELECT $3, e."position" FROM @extschema@.%I e WHERE e.stream = $1 AND e.version = $2', 'topic_' || x.name)
-            USING x.stream, x.version, x.name;
+        topic := x.name;
+        "position" := x."position";
+        IF x.version IS NOT NULL THEN
+            EXECUTE format('SELECT e."position" FROM @extschema@.%I e WHERE e.stream = $1 AND e.version = $2', 'topic_' || topic)
+                INTO "position" USING x.stream, x.version;
+            CONTINUE WHEN "position" IS NULL; -- its leaf is gone
+        END IF;
+        RETURN NEXT;
     END LOOP;
-    RETURN QUERY SELECT t.name, d."position" FROM @extschema@.topics t JOIN @extschema@.dedup d ON d.topic_id = t.topic_id AND d.id = locate.event_id
-                  WHERE d."position" IS NOT NULL ORDER BY t.topic_id;
 END $$;
 COMMENT ON FUNCTION @extschema@.locate(uuid) IS
-    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() or append() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish to; what was appended is found by roles that may read it. An id given to a plain INSERT is not found, one given to publish() only by roles that may read dedup, which publishers are.';
+    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() or append() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish or append to. An id given to a plain INSERT is not found.';

@@ -9,12 +9,12 @@ DECLARE
     content      uuid := @extschema@.event_digest(publish_once.type, publish_once.data, publish_once.key, publish_once.tenant_id,
                         publish_once.source, publish_once.metadata, publish_once.expires_at, publish_once.ttl);
     life_end     timestamptz := coalesce(publish_once.expires_at, coalesce(publish_once.due, clock_timestamp()) + publish_once.ttl);
-    known        @extschema@.dedup;
+    known        record;
     new_position bigint;
     new_number   bigint;
 BEGIN
     FOR attempt IN 1 .. 3 LOOP
-        SELECT d.* INTO known FROM @extschema@.dedup d
+        SELECT d."position", d.digest, d.version INTO known FROM @extschema@.dedup d
          WHERE d.topic_id = topic_number AND d.id = publish_once.event_id;
         IF FOUND THEN
             IF known.digest <> content OR known.version IS NOT NULL THEN

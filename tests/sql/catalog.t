@@ -41,7 +41,7 @@ returns($s, "SELECT p.proname FROM $proc WHERE p.proconfig IS NULL AND p.prosrc 
 returns($s, "SELECT p.proname FROM $proc WHERE p.prosqlbody IS NULL AND p.proname = ANY ('{" . join(',', @inlined) . "}') ORDER BY 1",
     '', 'the inlined ones are parsed when made');
 # Each has a note in docs/decisions and a test of what a low role can do with it.
-returns($s, "SELECT p.proname FROM $proc WHERE p.prosecdef ORDER BY 1", join("\n", qw(append append_event append_rows append_streams create_aggregate delete_stream redact redact_at run_sync set_stream)), 'only these functions run with the rights of their owner');
+returns($s, "SELECT p.proname FROM $proc WHERE p.prosecdef ORDER BY 1", join("\n", qw(append append_event append_rows append_streams create_aggregate delete_stream locate redact redact_at run_sync set_stream)), 'only these functions run with the rights of their owner');
 
 returns($s, "SELECT p.proname FROM $proc, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0",
     '', 'PUBLIC may call nothing');

@@ -59,7 +59,8 @@ subtest 'a publisher forges nothing' => sub {
         "SELECT trunkline.grant_publish('$role{publisher}', 'store')", "SELECT trunkline.publish('a', '1', 'store')",
         "INSERT INTO trunkline.topic_store (type, data) VALUES ('a', '1')", "INSERT INTO trunkline.leaf_bus_0 (topic_id, \"position\", id, type, data, created_at) VALUES (1, 5, gen_random_uuid(), 'a', '1', now())",
         "INSERT INTO trunkline.events (topic_id, type, data) VALUES (1, 'a', '1')", "UPDATE trunkline.topic_bus SET type = 'x'", 'DELETE FROM trunkline.topic_bus', 'TRUNCATE trunkline.topic_bus',
-        'UPDATE trunkline.dedup SET digest = id', 'DELETE FROM trunkline.dedup', 'UPDATE trunkline.topics SET max_event_bytes = 268435456';
+        'UPDATE trunkline.dedup SET digest = id', 'DELETE FROM trunkline.dedup',
+        "INSERT INTO trunkline.dedup (topic_id, id, digest, stream, version) VALUES (2, gen_random_uuid(), gen_random_uuid(), 's', 1)", 'SELECT stream FROM trunkline.dedup', 'UPDATE trunkline.topics SET max_event_bytes = 268435456';
 };
 
 subtest 'a publisher reads nothing' => sub {
