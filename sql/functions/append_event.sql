@@ -1,7 +1,7 @@
 -- The plain path is one UPDATE, which locks the stream and checks its version, and one INSERT. As in
 -- publish() every function and operator names its schema and there is no search_path of its own;
 -- tests/sql/hostile_path.t runs it among impostors. Whatever is not plain, or not right, goes to
--- append_one(). ROWS 1: see publish().
+-- append_one(), which begins anew. ROWS 1: see publish().
 CREATE OR REPLACE FUNCTION @extschema@.append_event(stream text, type text, data jsonb, expected_version bigint DEFAULT NULL,
         event_id uuid DEFAULT NULL, metadata jsonb DEFAULT NULL, source text DEFAULT NULL, tenant_id text DEFAULT NULL,
         topic text DEFAULT 'store')
@@ -9,9 +9,9 @@ CREATE OR REPLACE FUNCTION @extschema@.append_event(stream text, type text, data
 DECLARE
     new_version bigint;
     owner       pg_catalog.text;
+    is_new      boolean := false;
 BEGIN
     IF append_event.topic OPERATOR(pg_catalog.=) 'store'
-        AND append_event.event_id IS NULL
         AND append_event.type OPERATOR(pg_catalog.!~~) ALL ('{"", .%, %., %..%, %*%}')
         AND greatest(pg_catalog.octet_length(append_event.type), pg_catalog.octet_length(append_event.source)) OPERATOR(pg_catalog.<=) 255
         AND coalesce(append_event.source OPERATOR(pg_catalog.<>) '', true)
@@ -31,7 +31,50 @@ BEGIN
                 OR append_event.expected_version OPERATOR(pg_catalog.=) -1 AND s.version OPERATOR(pg_catalog.>) 0)
            AND (append_event.tenant_id IS NULL OR s.tenant_id OPERATOR(pg_catalog.=) append_event.tenant_id)
         RETURNING s.version, s.tenant_id INTO new_version, owner;
-        IF new_version IS NOT NULL THEN
+        IF new_version IS NULL THEN
+            IF coalesce(append_event.expected_version, 0) OPERATOR(pg_catalog.=) 0 THEN
+                -- check_stream(), see there
+                IF pg_catalog.octet_length(append_event.stream) OPERATOR(pg_catalog.<=) 255
+                    AND append_event.stream OPERATOR(pg_catalog.<>) ''
+                    AND append_event.stream OPERATOR(pg_catalog.!~) '[\u0001-\u001f\u007f]'
+                    AND coalesce(append_event.tenant_id OPERATOR(pg_catalog.<>) ''
+                        AND pg_catalog.octet_length(append_event.tenant_id) OPERATOR(pg_catalog.<=) 255, true)
+                THEN
+                    INSERT INTO @extschema@.streams AS s (topic_id, stream, version, tenant_id)
+                        VALUES (2, append_event.stream, 1, append_event.tenant_id) ON CONFLICT DO NOTHING
+                        RETURNING true, s.version, s.tenant_id INTO is_new, new_version, owner;
+                END IF;
+            ELSIF append_event.expected_version OPERATOR(pg_catalog.>) 0 AND append_event.event_id IS NULL THEN
+                -- the common way to lose, made short
+                PERFORM @extschema@.conflict(append_event.stream, append_event.expected_version, s.version, 'version')
+                   FROM @extschema@.streams s
+                  WHERE s.topic_id OPERATOR(pg_catalog.=) 2 AND s.stream OPERATOR(pg_catalog.=) append_event.stream
+                    AND s.state OPERATOR(pg_catalog.=) 'open' AND s.version OPERATOR(pg_catalog.<>) append_event.expected_version
+                    AND (append_event.tenant_id IS NULL OR s.tenant_id OPERATOR(pg_catalog.=) append_event.tenant_id);
+            END IF;
+        END IF;
+        IF new_version IS NOT NULL AND append_event.event_id IS NOT NULL THEN
+            -- event_digest(), see there, with neither key nor tenant: that is the stream's
+            INSERT INTO @extschema@.dedup (topic_id, id, digest, stream, version)
+                VALUES (2, append_event.event_id, pg_catalog.md5(pg_catalog.jsonb_build_array(append_event.type, append_event.data, NULL, NULL,
+                    append_event.source, append_event.metadata, NULL)::pg_catalog.text)::pg_catalog.uuid, append_event.stream, new_version)
+                ON CONFLICT DO NOTHING;
+            IF FOUND THEN
+                RETURN QUERY INSERT INTO @extschema@.topic_store AS e (type, source, stream, version, key, tenant_id, data, metadata, id)
+                    VALUES (append_event.type, append_event.source, append_event.stream, new_version, append_event.stream, owner,
+                        append_event.data, append_event.metadata, append_event.event_id)
+                    RETURNING e.id, e.version, e."position", false;
+                RETURN;
+            END IF;
+            -- known: leave the stream as it was
+            IF is_new THEN
+                DELETE FROM @extschema@.streams s
+                 WHERE s.topic_id OPERATOR(pg_catalog.=) 2 AND s.stream OPERATOR(pg_catalog.=) append_event.stream;
+            ELSE
+                UPDATE @extschema@.streams AS s SET version = new_version OPERATOR(pg_catalog.-) 1
+                 WHERE s.topic_id OPERATOR(pg_catalog.=) 2 AND s.stream OPERATOR(pg_catalog.=) append_event.stream;
+            END IF;
+        ELSIF new_version IS NOT NULL THEN
             -- a NULL that is given is checked, which costs as much as a value
             IF append_event.source IS NULL AND append_event.metadata IS NULL AND owner IS NULL THEN
                 RETURN QUERY INSERT INTO @extschema@.topic_store AS e (type, stream, version, key, data)
