@@ -34,7 +34,7 @@ BEGIN
     IF FOUND THEN
         RETURN NEXT snapshot;
     END IF;
-    IF load_stream.upcast OR NOT is_store THEN
+    IF load_stream.upcast THEN
         RETURN QUERY SELECT r."position", r.id, r.type, r.source, r.stream, r.version, r.key, r.tenant_id, r.data, r.metadata, r.expires_at, r.created_at,
                 NULL::bigint, NULL::jsonb
               FROM @extschema@.read_stream(load_stream.stream, coalesce(snapshot.snapshot_version, 0), NULL, load_stream.max_events, 'forward',
@@ -42,7 +42,19 @@ BEGIN
         RETURN;
     END IF;
     low := greatest(snapshot.snapshot_version, s.first_version - 1, s.version - s.max_count);
-    oldest := clock_timestamp() - s.max_age;
+    IF s.max_age IS NOT NULL THEN
+        oldest := clock_timestamp() - s.max_age;
+        low := @extschema@.version_since(load_stream.topic, load_stream.stream, oldest, low, s.version, @extschema@.read_limit(load_stream.topic));
+    END IF;
+    IF NOT is_store THEN
+        RETURN QUERY EXECUTE format('SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at,
+                NULL::bigint, NULL::jsonb
+              FROM @extschema@.%I e WHERE e.stream = $1 AND e.version > $2 AND e.version <= $3 AND e."position" <= $4
+               AND ($5 IS NULL OR e.created_at >= $5)
+             ORDER BY e.version LIMIT $6', 'topic_' || load_stream.topic)
+            USING load_stream.stream, low, s.version, @extschema@.read_limit(load_stream.topic), oldest, load_stream.max_events;
+        RETURN;
+    END IF;
     top := CASE WHEN pg_is_in_recovery() THEN @extschema@.read_limit('store') ELSE pg_sequence_last_value('@extschema@.position_store') END;
     RETURN QUERY SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at,
             NULL::bigint, NULL::jsonb

@@ -45,13 +45,17 @@ BEGIN
         low := greatest(read_stream.upto - 1, s.first_version - 1, s.version - s.max_count);
         high := least(CASE WHEN read_stream.after > 0 THEN read_stream.after - 1 END, s.version);
     END IF;
-    oldest := clock_timestamp() - s.max_age;
+    IF s.max_age IS NOT NULL THEN
+        oldest := clock_timestamp() - s.max_age;
+        top := @extschema@.read_limit(read_stream.topic);
+        low := @extschema@.version_since(read_stream.topic, read_stream.stream, oldest, low, high, top);
+    END IF;
     IF NOT is_store THEN
         RETURN QUERY EXECUTE format('SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at
               FROM @extschema@.%I e WHERE e.stream = $1 AND e.version > $2 AND e.version <= $3 AND e."position" <= $4
                AND ($5 IS NULL OR e.created_at >= $5)
              ORDER BY e.version %s LIMIT $6', 'topic_' || read_stream.topic, CASE read_stream.direction WHEN 'backward' THEN 'DESC' ELSE '' END)
-            USING read_stream.stream, low, high, @extschema@.read_limit(read_stream.topic), oldest, read_stream.max_events;
+            USING read_stream.stream, low, high, coalesce(top, @extschema@.read_limit(read_stream.topic)), oldest, read_stream.max_events;
         RETURN;
     END IF;
     top := CASE WHEN pg_is_in_recovery() THEN @extschema@.read_limit('store') ELSE pg_sequence_last_value('@extschema@.position_store') END;
