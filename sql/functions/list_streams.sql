@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION @extschema@.list_streams(category text DEFAULT NULL, 
 #variable_conflict use_column
 DECLARE
     number integer := @extschema@.topic_id_of($4);
-    name   text := regexp_replace($1, '-\*$', '');
+    name   text := regexp_replace($1, '-[*]$', '');
 BEGIN
     IF coalesce(max_streams NOT BETWEEN 1 AND 10000, true) THEN
         PERFORM @extschema@.fail('TL005', 'max_streams is not 1 to 10000', '{"field": "max_streams", "limit": 10000}');

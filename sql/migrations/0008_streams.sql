@@ -13,7 +13,7 @@ UPDATE @extschema@.topics SET streams = true WHERE name = 'store';
 
 -- Domains and no CHECKs, for those of a table are parsed for every UPDATE: see 0001.
 CREATE DOMAIN @extschema@.stream_name AS text COLLATE "C" CONSTRAINT stream_name CHECK (
-    octet_length(VALUE) >= 1 AND octet_length(VALUE) <= 255 AND VALUE !~ '[\u0001-\u001f\u007f]');
+    octet_length(VALUE) >= 1 AND octet_length(VALUE) <= 255 AND VALUE !~ E'[\\u0001-\\u001f\\u007f]');
 CREATE DOMAIN @extschema@.stream_state AS text CONSTRAINT stream_state CHECK (VALUE IN ('open', 'deleted', 'tombstone'));
 COMMENT ON DOMAIN @extschema@.stream_name IS 'Stream: 1 to 255 bytes, no control characters; ordered by bytes.';
 COMMENT ON DOMAIN @extschema@.stream_state IS 'open, deleted (the next append opens it again) or tombstone (closed for ever).';
