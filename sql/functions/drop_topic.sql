@@ -24,6 +24,8 @@ BEGIN
     -- in the order of locks, so that no claim or ack is caught in between
     PERFORM @extschema@.unsubscribe(s.name, true) FROM @extschema@.subscriptions s WHERE s.topic_id = number ORDER BY s.subscription_id;
     PERFORM pg_advisory_xact_lock(@extschema@.lock_class(), 5); -- a mover has rows of ours and wants the topic
+    -- DROP takes the parent first, which who reads the topic wants second
+    EXECUTE format('LOCK TABLE ONLY @extschema@.%I IN ACCESS EXCLUSIVE MODE', 'topic_' || drop_topic.name);
     EXECUTE format('DROP TABLE @extschema@.%I', 'topic_' || drop_topic.name);
     -- now that no transaction that publishes to it is left
     DELETE FROM @extschema@.scheduled s WHERE s.topic_id = number;

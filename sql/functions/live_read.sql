@@ -9,8 +9,8 @@ CREATE OR REPLACE FUNCTION @extschema@.live_read(
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    h         bigint := coalesce(live_read.upto, @extschema@.horizon(live_read.topic));
-    bound     bigint := h;
+    h         bigint;
+    bound     bigint;
     range     text := format(' FROM @extschema@.%I e WHERE e."position" > $1 AND e."position" <= $2', 'topic_' || live_read.topic);
     types     text[];
     regexes   text[];
@@ -21,6 +21,11 @@ BEGIN
     IF coalesce(max_events NOT BETWEEN 1 AND 10000, true) THEN
         PERFORM @extschema@.fail('TL005', 'max_events is not 1 to 10000', '{"field": "max_events", "limit": 10000}');
     END IF;
+    -- before its sequence is locked: in the order of drop_topic()
+    PERFORM @extschema@.topic_id_of(live_read.topic);
+    EXECUTE format('LOCK TABLE ONLY @extschema@.%I IN ACCESS SHARE MODE', 'topic_' || live_read.topic);
+    h := coalesce(live_read.upto, @extschema@.horizon(live_read.topic));
+    bound := h;
     PERFORM @extschema@.check_cursor(live_read.topic, live_read.after);
     IF upto IS NOT NULL THEN
         PERFORM @extschema@.check_cursor(live_read.topic, upto);

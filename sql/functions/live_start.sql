@@ -6,12 +6,14 @@ CREATE OR REPLACE FUNCTION @extschema@.live_start(
 DECLARE
     newest bigint;
 BEGIN
+    PERFORM @extschema@.topic_id_of(live_start.topic);
+    -- may the caller read it? And before its sequence is locked: in the order of drop_topic()
+    EXECUTE format('LOCK TABLE ONLY @extschema@.%I IN ACCESS SHARE MODE', 'topic_' || live_start.topic);
     horizon := @extschema@.horizon(live_start.topic);
     IF is_of_streams AND NOT (SELECT t.streams FROM @extschema@.topics t WHERE t.name = live_start.topic) THEN
         PERFORM @extschema@.fail('0A000', format('topic "%s" has no streams', live_start.topic),
             jsonb_build_object('field', 'topic', 'value', live_start.topic));
     END IF;
-    EXECUTE format('SELECT FROM @extschema@.%I LIMIT 0', 'topic_' || live_start.topic); -- may the caller read it?
     IF stream IS NULL THEN
         cursor := coalesce(live_start.after, horizon);
         PERFORM @extschema@.check_cursor(live_start.topic, cursor);

@@ -85,11 +85,10 @@ static void array_param(struct tl__params *p, const struct tl__buf *array, uint3
         tl__param_null(p);
 }
 
-/* Those that a read is for: one, or all that run; also those that catch up, since one that joins gets all that
- * was read after its page was. */
+/* Nobody joins while a read is on its way. */
 static bool is_for(const struct tl_live *s, const struct tl_live *only)
 {
-    return tl__live_is_running(s) && (only == NULL || s == only);
+    return only != NULL ? s == only : s->state == TL__LIVE_JOINED;
 }
 
 /* $6 to $9 of log_sql */
@@ -279,7 +278,8 @@ static void fail(struct tl__hub *hub, struct tl__feed *feed, struct tl_live *pag
     if (status == TL_OK) /* an answer without rows: none of ours */
         status = tl__error_set(&e, TL_E_SCHEMA, NULL, "live_read() gave nothing");
     /* a topic that is being dropped, a disk that is full: no end at the first sight of it */
-    if (tl_error_is_retriable(&e) || (status == TL_E_SERVER && ++hub->failures < MAX_FAILURES)) {
+    if (tl_error_is_retriable(&e) ||
+        ((status == TL_E_SERVER || status == TL_E_SCHEMA) && ++hub->failures < MAX_FAILURES)) {
         hub->pause_us = hub->pause_us == 0 ? RETRY_US : hub->pause_us * 2;
         if (hub->pause_us > RETRY_CAP_US)
             hub->pause_us = RETRY_CAP_US;
