@@ -72,6 +72,23 @@ SUCCESS" 'order: of a tenant, which no other one can load (E2)'
 is "$(psql -XAtd "$TRUNKLINE_DB" -c 'SELECT DISTINCT tenant_id FROM trunkline.topic_store')" acme 'order: its events are of the tenant'
 "$TRUNKLINE_SOURCE/tools/pg-db" drop "$TRUNKLINE_DB"
 
+run store
+# the two followers take turns as they please
+is "$(printf '%s\n' "$got" | grep -v Subscribe)" 'stored order.created as version 1
+stored order.paid as version 2
+refused: expected version 1, actual 2
+read version 1 order.created {"total": "299.99"}
+read version 2 order.paid {}
+stored order.shipped as version 3
+each saw 3 and 3 events
+latest version 3, seen up to 3' 'store: append, refuse, read, follow (C1)'
+for follower in SubscribeToStream SubscribeToAll; do
+    is "$(printf '%s\n' "$got" | grep $follower)" "$follower: version 1 order.created
+$follower: version 2 order.paid
+$follower: version 3 order.shipped" "store: $follower, once, in order, over a cut connection (C2)"
+done
+"$TRUNKLINE_SOURCE/tools/pg-db" drop "$TRUNKLINE_DB"
+
 listed=$(find "$TRUNKLINE_SOURCE/examples" -name '*.c' -exec basename {} .c \; | sort | tr '\n' ' ')
-is "$listed" 'hello invoice modules order pull ' 'no example is without a test'
+is "$listed" 'hello invoice modules order pull store ' 'no example is without a test'
 finish

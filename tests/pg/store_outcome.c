@@ -100,7 +100,8 @@ static void make_commits_wait(PGconn *db)
 
 static void start_over(PGconn *db)
 {
-    test_db_exec(db, "SET client_min_messages = warning; DROP TRIGGER IF EXISTS wait ON trunkline.topic_store; DROP FUNCTION IF "
+    test_db_exec(db, "SET client_min_messages = warning; DROP TRIGGER IF EXISTS wait ON "
+                     "trunkline.topic_store; DROP FUNCTION IF "
                      "EXISTS public.wait; "
                      "SET session_replication_role = replica; DELETE FROM trunkline.dedup; "
                      "DELETE FROM trunkline.streams; TRUNCATE trunkline.events; "
