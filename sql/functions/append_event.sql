@@ -36,7 +36,7 @@ BEGIN
                 -- check_stream(), see there
                 IF pg_catalog.octet_length(append_event.stream) OPERATOR(pg_catalog.<=) 255
                     AND append_event.stream OPERATOR(pg_catalog.<>) ''
-                    AND append_event.stream OPERATOR(pg_catalog.!~) '[\u0001-\u001f\u007f]'
+                    AND append_event.stream OPERATOR(pg_catalog.!~) E'[\\u0001-\\u001f\\u007f]'
                     AND coalesce(append_event.tenant_id OPERATOR(pg_catalog.<>) ''
                         AND pg_catalog.octet_length(append_event.tenant_id) OPERATOR(pg_catalog.<=) 255, true)
                 THEN
