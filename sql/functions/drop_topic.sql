@@ -5,6 +5,8 @@ DECLARE
     number  integer := @extschema@.topic_id_of(drop_topic.name);
     blocker text;
     waiting bigint;
+    patience CONSTANT text := current_setting('lock_timeout');
+    give_up  CONSTANT timestamptz := clock_timestamp() + nullif(patience::interval, '0');
 BEGIN
     IF drop_topic.name IN ('bus', 'store') THEN
         PERFORM @extschema@.fail('TL005', format('topic "%s" is built in', drop_topic.name), '{"field": "name"}');
@@ -24,9 +26,23 @@ BEGIN
     -- in the order of locks, so that no claim or ack is caught in between
     PERFORM @extschema@.unsubscribe(s.name, true) FROM @extschema@.subscriptions s WHERE s.topic_id = number ORDER BY s.subscription_id;
     PERFORM pg_advisory_xact_lock(@extschema@.lock_class(), 5); -- a mover has rows of ours and wants the topic
-    -- DROP takes the parent first, which who reads the topic wants second
-    EXECUTE format('LOCK TABLE ONLY @extschema@.%I IN ACCESS EXCLUSIVE MODE', 'topic_' || drop_topic.name);
-    EXECUTE format('DROP TABLE @extschema@.%I', 'topic_' || drop_topic.name);
+    -- Who reads has the sequence of positions and then wants the table, who publishes the other way round. So there
+    -- is no order of locks that fits both: step back before anybody calls it a deadlock, and let them pass.
+    LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', '300ms', true);
+            -- DROP takes the parent first, which who reads the topic wants second
+            EXECUTE format('LOCK TABLE ONLY @extschema@.%I IN ACCESS EXCLUSIVE MODE', 'topic_' || drop_topic.name);
+            EXECUTE format('DROP TABLE @extschema@.%I', 'topic_' || drop_topic.name);
+            PERFORM set_config('lock_timeout', patience, true);
+            EXIT;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() > give_up THEN
+                RAISE;
+            END IF;
+            PERFORM pg_sleep(0.02);
+        END;
+    END LOOP;
     -- now that no transaction that publishes to it is left
     DELETE FROM @extschema@.scheduled s WHERE s.topic_id = number;
     GET DIAGNOSTICS waiting = ROW_COUNT;

@@ -138,6 +138,30 @@ subtest 'drop_topic' => sub {
     is($s->do("SELECT trunkline.create_topic('dying'); SELECT count(*) FROM trunkline.read('dying')") =~ s/.*\n//sr, 0, 'made again, it is empty');
 };
 
+subtest 'drop_topic while others read and publish' => sub {
+    for my $case (['reads', "SELECT trunkline.horizon('busy')", 'SELECT count(*) FROM trunkline.topic_busy'],
+        ['publishes', 'SELECT count(*) FROM trunkline.topic_busy', "SELECT count(*) FROM trunkline.publish('b', '2', 'busy')"]) {
+        my ($who, $first, $then) = @$case;
+        $s->do("SELECT trunkline.create_topic('busy'); SELECT trunkline.publish('a', '1', 'busy')");
+        $other->do("BEGIN; $first");
+        $s->start("SELECT trunkline.drop_topic('busy')");
+        $s->wait_blocked;
+        is($other->do($then), 1, "who $who goes on");
+        $other->do('COMMIT');
+        $s->finish;
+        is($s->{error}, undef, 'then it is dropped');
+    }
+    is($s->do('SHOW lock_timeout'), '0', 'whoever drops has the lock_timeout that it had');
+    $s->do("SELECT trunkline.create_topic('busy')");
+    $other->do('BEGIN; SELECT count(*) FROM trunkline.topic_busy');
+    is($s->error("BEGIN; SET LOCAL lock_timeout = '400ms'; SELECT trunkline.drop_topic('busy')")->{state}, '55P03', 'and waits no longer than that says');
+    $s->do('ROLLBACK');
+    $other->do('COMMIT');
+    $s->do("BEGIN; SET LOCAL lock_timeout = '7s'; SELECT trunkline.drop_topic('busy')");
+    is($s->do('SHOW lock_timeout'), '7s', 'which stays as it was');
+    $s->do('COMMIT');
+};
+
 subtest 'rotation' => sub {
     for my $unit (['hour', '61 min'], ['day', '25 h'], ['month', '32 days']) {
         my ($rotation, $old) = @$unit;
