@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
 # docs/guide: every command and statement is run as printed, and gives what is printed (DOC-1).
 #
-# A block `console` has commands behind "$ " and what they print; … stands for anything, and the widths of
+# A block `console` has commands behind "$ " (their further lines behind "> ") and what they print; … stands for anything, and the widths of
 # columns do not count. A block `sql` is run by psql. The blocks of a page share one shell and one database.
 use strict;
 use warnings;
@@ -21,8 +21,9 @@ sub steps {
             next;
         }
         for my $line (split /\n/, $text) {
-            if ($line =~ /^\$ (.*)/) { push @steps, ["$1\n", ''] }
-            else                    { $steps[-1][1] .= "$line\n" }
+            if ($line =~ /^\$ (.*)/)                              { push @steps, ["$1\n", ''] }
+            elsif ($line =~ /^> (.*)/ && $steps[-1][1] eq '') { $steps[-1][0] .= "$1\n" }
+            else                                              { $steps[-1][1] .= "$line\n" }
         }
     }
     return @steps;
@@ -38,7 +39,7 @@ sub pattern {
 my @pages = glob source_dir() . '/docs/guide/*.md';
 cmp_ok scalar @pages, '>', 0, 'there are pages';
 for my $file (@pages) {
-    my $name = $file =~ s/.*\///r;
+    my ($directory, $name) = $file =~ /(.*\/)(.*)/;
     my $page = slurp($file);
     my @steps = steps($page);
     subtest $name => sub {
@@ -65,7 +66,7 @@ for my $file (@pages) {
     # links
     for my $link ($page =~ /\]\(([^)#]+)[^)]*\)/g) {
         next if $link =~ /^https?:/;
-        ok -e "$file/../$link", "$name: link $link";
+        ok -e "$directory$link", "$name: link $link";
     }
 }
 

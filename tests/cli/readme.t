@@ -16,7 +16,7 @@ chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
 
 # -- the quick start, from nothing, without any configured database
-shell=$(block sh 1 | sed "s|\$PWD/build|$TRUNKLINE_BUILD|")
+shell=$({ block sh 1; block sh 2; } | sed "s|\$PWD/build|$TRUNKLINE_BUILD|")
 out=$(
     cd "$work" || exit 1
     for variable in $(compgen -e PG) DATABASE_URL TRUNKLINE_DB; do unset "$variable"; done
@@ -27,6 +27,7 @@ $(cat "$work/err")"
 like "$out" 'order\.42\.paid' 'it shows the event'
 like "$out" 'billing/mail' 'it shows the subscription'
 like "$out" '19\.90' 'claim gives the payload'
+like "$out" 'order-42 2 2 .*OrderCreated  order-42@1 .*OrderShipped  order-42@2 .*OrderShipped  order-42@2' 'append, read and tail of a stream'
 [ ! -e "$work/pg/postmaster.pid" ]
 ok $? 'the private PostgreSQL ended with the last command'
 
@@ -37,6 +38,9 @@ out=$(psql -X -q -v ON_ERROR_STOP=1 -d "$db" -c 'CREATE TABLE invoices (id int P
 ok $? 'the SQL runs' "$out"
 like "$out" 'financial\.invoice\.created \| \{"invoice_id": 7\}.*financial\.invoice\.created \| \{"invoice_id": 8\}' \
     'claim gives both invoices in order'
+out=$(psql -X -q -v ON_ERROR_STOP=1 -d "$db" -f <(block sql 2) 2>&1)
+ok $? 'the SQL of the store runs' "$out"
+like "$out" 'InvoiceMade \| \{"total": "19\.90"\}.*invoice-7 \| +1 \| \{"total": "19\.90"\}' 'it reads and claims what it appended'
 "$TRUNKLINE_SOURCE/tools/pg-db" drop "$db"
 
 # -- the C, as a program: what stands before the blank line is a function, the rest statements
