@@ -9,11 +9,12 @@ CREATE OR REPLACE FUNCTION @extschema@.read_category(
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
-    is_store boolean := read_category.topic = 'store';
-    name     text := regexp_replace(read_category.category, '-[*]$', '');
-    low      bigint := coalesce(read_category.after, 0);
-    h        bigint;
-    number   integer;
+    is_store    boolean := read_category.topic = 'store';
+    name        text := regexp_replace(read_category.category, '-[*]$', '');
+    low         bigint := coalesce(read_category.after, 0);
+    h           bigint;
+    number      integer;
+    has_trimmed boolean;
 BEGIN
     IF (read_category.max_events BETWEEN 1 AND 10000 AND low >= 0) IS NOT TRUE THEN
         PERFORM @extschema@.check_read(read_category.max_events, after => low);
@@ -35,28 +36,20 @@ BEGIN
     IF read_category.since IS NOT NULL THEN
         low := @extschema@.position_since(read_category.topic, read_category.since, low, h);
     END IF;
-    IF EXISTS (SELECT FROM @extschema@.streams s WHERE s.topic_id = number
-                  AND (s.first_version > 1 OR s.max_count IS NOT NULL OR s.max_age IS NOT NULL))
-    THEN
-        RETURN QUERY EXECUTE format('SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at
-              FROM @extschema@.%I e WHERE e.stream IS NOT NULL
-               AND (split_part(e.stream, ''-'', 1), e."position") > ($1, $2) AND (split_part(e.stream, ''-'', 1), e."position") <= ($1, $3)
-               AND e."position" > $2 AND e."position" <= $3
-               AND ($4 IS NULL OR e.tenant_id = $4) AND ($5 IS NULL OR e.created_at >= $5)
-               -- a scalar subquery: a join might read all streams
-               AND coalesce((SELECT e.version >= greatest(s.first_version, s.version - s.max_count + 1)
-                                AND coalesce(e.created_at >= clock_timestamp() - s.max_age, true)
-                               FROM @extschema@.streams s WHERE s.topic_id = $7 AND s.stream = e.stream
-                                AND (s.first_version > 1 OR s.max_count IS NOT NULL OR s.max_age IS NOT NULL)), true)
-             ORDER BY split_part(e.stream, ''-'', 1), e."position" LIMIT $6', 'topic_' || read_category.topic)
-            USING name, low, h, read_category.tenant_id, read_category.since, read_category.max_events, number;
-    ELSIF is_store THEN
+    has_trimmed := EXISTS (SELECT FROM @extschema@.streams s WHERE s.topic_id = number
+        AND (s.first_version > 1 OR s.max_count IS NOT NULL OR s.max_age IS NOT NULL));
+    IF is_store THEN
         RETURN QUERY SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at
               FROM @extschema@.topic_store e WHERE e.stream IS NOT NULL
                AND (split_part(e.stream, '-', 1), e."position") > (name, low) AND (split_part(e.stream, '-', 1), e."position") <= (name, h)
                AND e."position" > low AND e."position" <= h
                AND (read_category.tenant_id IS NULL OR e.tenant_id = read_category.tenant_id)
                AND (read_category.since IS NULL OR e.created_at >= read_category.since)
+               -- a scalar subquery: a join might read all streams
+               AND (NOT has_trimmed OR coalesce((SELECT e.version >= greatest(s.first_version, s.version - s.max_count + 1)
+                                AND coalesce(e.created_at >= clock_timestamp() - s.max_age, true)
+                               FROM @extschema@.streams s WHERE s.topic_id = 2 AND s.stream = e.stream
+                                AND (s.first_version > 1 OR s.max_count IS NOT NULL OR s.max_age IS NOT NULL)), true))
              ORDER BY split_part(e.stream, '-', 1), e."position" LIMIT read_category.max_events;
     ELSE
         RETURN QUERY EXECUTE format('SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at
@@ -64,8 +57,12 @@ BEGIN
                AND (split_part(e.stream, ''-'', 1), e."position") > ($1, $2) AND (split_part(e.stream, ''-'', 1), e."position") <= ($1, $3)
                AND e."position" > $2 AND e."position" <= $3
                AND ($4 IS NULL OR e.tenant_id = $4) AND ($5 IS NULL OR e.created_at >= $5)
+               AND (NOT $7 OR coalesce((SELECT e.version >= greatest(s.first_version, s.version - s.max_count + 1)
+                                AND coalesce(e.created_at >= clock_timestamp() - s.max_age, true)
+                               FROM @extschema@.streams s WHERE s.topic_id = $8 AND s.stream = e.stream
+                                AND (s.first_version > 1 OR s.max_count IS NOT NULL OR s.max_age IS NOT NULL)), true))
              ORDER BY split_part(e.stream, ''-'', 1), e."position" LIMIT $6', 'topic_' || read_category.topic)
-            USING name, low, h, read_category.tenant_id, read_category.since, read_category.max_events;
+            USING name, low, h, read_category.tenant_id, read_category.since, read_category.max_events, has_trimmed, number;
     END IF;
 END $$;
 COMMENT ON FUNCTION @extschema@.read_category(text, bigint, integer, text, text, timestamptz, boolean) IS
