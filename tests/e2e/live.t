@@ -31,7 +31,7 @@ my $stored = 0;
 sub surely {
     my ($sql) = @_;
     my $value;
-    wait_for(sub { defined($value = eval { query($db, $sql) }) }, 60) or BAIL_OUT("the server is not back: $@");
+    wait_for(sub { defined($value = eval { query($db, $sql) }) }) or BAIL_OUT("the server is not back: $@");
     return $value;
 }
 
@@ -55,7 +55,7 @@ sub everybody_saw_all {
     my ($when) = @_;
     for my $who (sort keys %wanted) {
         my $log = surely(qq(SELECT string_agg("position"::text, ' ' ORDER BY "position") FROM trunkline.topic_store WHERE $wanted{$who}));
-        wait_for(sub { length saw($who) >= length $log }, 60);
+        wait_for(sub { length saw($who) >= length $log });
         is saw($who), $log, "$when: $who";
     }
     return;

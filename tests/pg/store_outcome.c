@@ -165,7 +165,7 @@ static void an_append_that_waits_is_ended(void **state)
         test_db_exec(other, "ROLLBACK");
         assert_int_equal(event_count(f->db), 0);
     }
-    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 300000), &c),
+    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 3000000), &c),
                   TL_OK);
     for (size_t i = 0; i < APPENDS; i++) {
         test_db_exec(other, "BEGIN; LOCK TABLE trunkline.streams IN ACCESS EXCLUSIVE MODE");
@@ -356,7 +356,7 @@ static void an_outage_is_an_error(void **state)
     assert_status(
         c,
         tl_client_open(f->conninfo,
-                       TL_CLIENT_OPTIONS(.timeout_us = 300000, .reconnect_base_us = 10000), &c),
+                       TL_CLIENT_OPTIONS(.timeout_us = 3000000, .reconnect_base_us = 10000), &c),
         TL_OK);
     assert_status(c,
                   tl_repository_new(c,

@@ -49,7 +49,7 @@ $_->close for $prepared, $s;
 owner_runs("${bindir}pg_ctl", 'stop', '-w', '-m', 'fast', '-D', 'data');
 owner_runs("${bindir}initdb", '--pgdata=new', '--username=postgres', '--auth=trust', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync', '--no-instructions');
 owner_runs("${bindir}pg_upgrade", '-b', $bindir, '-B', $bindir, '-d', "$dir/data", '-D', "$dir/new", '-U', 'postgres', '-s', $dir, '-p', 5432, '-P', 5433);
-owner_runs("${bindir}pg_ctl", 'start', '-w', '-t', 60, '-D', 'new', '-o', "-p 5432 -k $dir -c listen_addresses=''");
+owner_runs("${bindir}pg_ctl", 'start', '-w', '-t', 240, '-D', 'new', '-o', "-p 5432 -k $dir -c listen_addresses=''");
 END { owner_runs("${bindir}pg_ctl", 'stop', '-m', 'immediate', '-D', 'new') if $dir && -e "$dir/new/postmaster.pid" }
 
 $s = session(db => $db);
