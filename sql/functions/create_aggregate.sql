@@ -14,8 +14,8 @@ BEGIN
     END IF;
     PERFORM @extschema@.check_stream(name);
     PERFORM @extschema@.check_append(1, NULL, create_aggregate.tenant_id);
-    INSERT INTO @extschema@.streams (topic_id, stream, version, tenant_id)
-        VALUES (t.topic_id, name, 0, create_aggregate.tenant_id) ON CONFLICT DO NOTHING;
+    INSERT INTO @extschema@.streams (topic_id, stream, version, tenant_id, after_position)
+        VALUES (t.topic_id, name, 0, create_aggregate.tenant_id, @extschema@.stream_begin(t.topic_id)) ON CONFLICT DO NOTHING;
     made := FOUND;
     IF NOT made AND create_aggregate.tenant_id IS NOT NULL AND EXISTS (SELECT FROM @extschema@.streams s
             WHERE s.topic_id = t.topic_id AND s.stream = name AND s.tenant_id IS DISTINCT FROM create_aggregate.tenant_id)

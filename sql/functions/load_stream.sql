@@ -19,7 +19,7 @@ BEGIN
         PERFORM @extschema@.check_read(load_stream.max_events);
     END IF;
     number := CASE WHEN is_store THEN 2 ELSE (SELECT t.topic_id FROM @extschema@.topics t WHERE t.name = load_stream.topic) END;
-    SELECT x.version, x.first_version, x.max_count, x.max_age, x.tenant_id INTO s FROM @extschema@.streams x
+    SELECT x.version, x.first_version, x.max_count, x.max_age, x.tenant_id, x.after_position INTO s FROM @extschema@.streams x
      WHERE x.topic_id = number AND x.stream = load_stream.stream;
     IF NOT FOUND THEN
         PERFORM @extschema@.readable(load_stream.topic);
@@ -44,15 +44,16 @@ BEGIN
     low := greatest(snapshot.snapshot_version, s.first_version - 1, s.version - s.max_count);
     IF s.max_age IS NOT NULL THEN
         oldest := clock_timestamp() - s.max_age;
-        low := @extschema@.version_since(load_stream.topic, load_stream.stream, oldest, low, s.version, @extschema@.read_limit(load_stream.topic));
+        low := @extschema@.version_since(load_stream.topic, load_stream.stream, oldest, low, s.version, s.after_position,
+            @extschema@.read_limit(load_stream.topic));
     END IF;
     IF NOT is_store THEN
         RETURN QUERY EXECUTE format('SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at,
                 NULL::bigint, NULL::jsonb
-              FROM @extschema@.%I e WHERE e.stream = $1 AND e.version > $2 AND e.version <= $3 AND e."position" <= $4
+              FROM @extschema@.%I e WHERE e.stream = $1 AND e.version > $2 AND e.version <= $3 AND e."position" > $7 AND e."position" <= $4
                AND ($5 IS NULL OR e.created_at >= $5)
              ORDER BY e.version LIMIT $6', 'topic_' || load_stream.topic)
-            USING load_stream.stream, low, s.version, @extschema@.read_limit(load_stream.topic), oldest, load_stream.max_events;
+            USING load_stream.stream, low, s.version, @extschema@.read_limit(load_stream.topic), oldest, load_stream.max_events, s.after_position;
         RETURN;
     END IF;
     top := CASE WHEN pg_is_in_recovery() THEN @extschema@.read_limit('store') ELSE pg_sequence_last_value('@extschema@.position_store') END;

@@ -38,8 +38,8 @@ BEGIN
             RETURN;
         END IF;
         -- its row is the lock, also for who only looks
-        INSERT INTO @extschema@.streams (topic_id, stream, version, tenant_id)
-            VALUES (lock_stream.topic_id, lock_stream.stream, events, lock_stream.tenant_id) ON CONFLICT DO NOTHING;
+        INSERT INTO @extschema@.streams (topic_id, stream, version, tenant_id, after_position)
+            VALUES (lock_stream.topic_id, lock_stream.stream, events, lock_stream.tenant_id, @extschema@.stream_begin(lock_stream.topic_id)) ON CONFLICT DO NOTHING;
         IF FOUND THEN
             is_new := true;
             RETURN;

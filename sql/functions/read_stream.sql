@@ -21,7 +21,7 @@ BEGIN
     THEN
         PERFORM @extschema@.check_read(read_stream.max_events, read_stream.direction, read_stream.after, read_stream.upto);
     END IF;
-    SELECT x.version, x.first_version, x.max_count, x.max_age, x.tenant_id INTO s FROM @extschema@.streams x
+    SELECT x.version, x.first_version, x.max_count, x.max_age, x.tenant_id, x.after_position INTO s FROM @extschema@.streams x
      WHERE x.topic_id = CASE WHEN is_store THEN 2 ELSE (SELECT t.topic_id FROM @extschema@.topics t WHERE t.name = read_stream.topic) END
        AND x.stream = read_stream.stream;
     IF NOT FOUND THEN
@@ -48,14 +48,14 @@ BEGIN
     IF s.max_age IS NOT NULL THEN
         oldest := clock_timestamp() - s.max_age;
         top := @extschema@.read_limit(read_stream.topic);
-        low := @extschema@.version_since(read_stream.topic, read_stream.stream, oldest, low, high, top);
+        low := @extschema@.version_since(read_stream.topic, read_stream.stream, oldest, low, high, s.after_position, top);
     END IF;
     IF NOT is_store THEN
         RETURN QUERY EXECUTE format('SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at
-              FROM @extschema@.%I e WHERE e.stream = $1 AND e.version > $2 AND e.version <= $3 AND e."position" <= $4
+              FROM @extschema@.%I e WHERE e.stream = $1 AND e.version > $2 AND e.version <= $3 AND e."position" > $7 AND e."position" <= $4
                AND ($5 IS NULL OR e.created_at >= $5)
              ORDER BY e.version %s LIMIT $6', 'topic_' || read_stream.topic, CASE read_stream.direction WHEN 'backward' THEN 'DESC' ELSE '' END)
-            USING read_stream.stream, low, high, coalesce(top, @extschema@.read_limit(read_stream.topic)), oldest, read_stream.max_events;
+            USING read_stream.stream, low, high, coalesce(top, @extschema@.read_limit(read_stream.topic)), oldest, read_stream.max_events, s.after_position;
         RETURN;
     END IF;
     top := CASE WHEN pg_is_in_recovery() THEN @extschema@.read_limit('store') ELSE pg_sequence_last_value('@extschema@.position_store') END;

@@ -18,6 +18,10 @@ CREATE TYPE @extschema@.linked_event AS (
     data jsonb, metadata jsonb, expires_at timestamptz, created_at timestamptz);
 COMMENT ON TYPE @extschema@.linked_event IS 'What read_links() returns: a link and its event, whose columns are NULL when it is gone.';
 
+-- Planning a read of a topic with a hundred leaves takes longer than reading a stream.
+ALTER TABLE @extschema@.streams ADD after_position bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN @extschema@.streams.after_position IS 'All its events are behind this position of the topic: reads leave older leaves out. 0 in topic store, which has few leaves.';
+
 -- For read_category(): the few streams of which not all events are to be seen. Appends change none of these
 -- columns and stay HOT.
 CREATE INDEX streams_trimmed ON @extschema@.streams (topic_id, stream)

@@ -294,5 +294,21 @@ subtest 'what a read costs' => sub {
     }
 };
 
+subtest 'a topic with many leaves' => sub {
+    $s->do("SELECT trunkline.create_topic('many', streams => true); SELECT version FROM trunkline.append('span-1', '{\"type\": \"e\"}', topic => 'many')");
+    $s->do("SELECT trunkline.add_leaf('many', $_), setval('trunkline.position_many', $_\::bigint << 30); SELECT version FROM trunkline.append('span-1', '{\"type\": \"e\"}', topic => 'many'); SELECT version FROM trunkline.append('leaf-$_', '{\"type\": \"e\"}', topic => 'many')") for 1 .. 40;
+    $s->do("SELECT version FROM trunkline.append('leaf-20', '{\"type\": \"e\"}', topic => 'many'); SELECT trunkline.create_aggregate('leaf', 'new', 'many'); SELECT trunkline.set_stream('leaf-set', topic => 'many');
+        SELECT version FROM trunkline.append('leaf-new', '{\"type\": \"e\"}', topic => 'many'); SELECT version FROM trunkline.append('leaf-set', '{\"type\": \"e\"}', topic => 'many')");
+    is($s->do("SELECT count(*) FROM trunkline.read_stream('span-1', topic => 'many')"), 41, 'one that is in all of them');
+    is(got("read_stream('span-1', 0, NULL, 3, 'backward', topic => 'many')"), '41 40 39', 'and backward');
+    is(got("$_, topic => 'many')"), '1 2', $_) for "read_stream('leaf-20'", "load_stream('leaf-20'", "read_stream('leaf-20', upcast => true";
+    is(got("read_stream('$_', topic => 'many')"), '1', $_) for 'leaf-1', 'leaf-40', 'leaf-new', 'leaf-set';
+    is($s->do("SELECT count(*) FROM trunkline.streams s JOIN trunkline.topic_many e USING (stream) WHERE e.\"position\" <= s.after_position"), 0, 'no event is before its stream');
+    # leaves looked into, by the blocks of their indexes
+    my %blocks = map { my $stream = $_; $s->do("SELECT count(*) FROM trunkline.read_stream('$stream', topic => 'many')"); my ($hit) = $s->do("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * FROM trunkline.read_stream('$stream', topic => 'many')") =~ /shared hit=(\d+)/; $stream => $hit } qw(span-1 leaf-20 leaf-40);
+    cmp_ok($blocks{'leaf-40'} + 40, '<', $blocks{'leaf-20'}, 'a stream is not looked for in leaves from before it');
+    cmp_ok($blocks{'leaf-20'} + 40, '<', $blocks{'span-1'}, 'an older one in more');
+};
+
 $s->close;
 done_testing;
