@@ -8,8 +8,8 @@
 #define NAP_MIN_US 200
 #define NAP_MAX_US 2000
 #define PLENTY_ROWS 16
-#define NAP_PLENTY_MAX_US                                                                          \
-    5000                   /* so many events a look: fewer looks leave publishers the processor */
+#define PLENTY_NAP_LOOKS 4   /* so many events a look: fewer looks leave publishers the processor */
+#define NAP_PLENTY_MAX_US 10000
 #define NAP_PARKED_US 5000 /* a publisher sits in its transaction: arming fails */
 #define NAP_PARKED_MAX_US 20000
 #define QUIET_US 10000         /* no events for so long: arm */
@@ -132,14 +132,14 @@ static uint64_t doubled(uint64_t nap_us, uint64_t min_us, uint64_t max_us)
     return least(nap_us * 2, max_us);
 }
 
-/* As long as the look took: what is to be had more often would cost publishers half a processor. Twice as
- * long under load: a look at many events costs each of them less. */
+/* As long as the look took: what is to be had more often would cost publishers half a processor. Several
+ * times as long under load: a look at many events costs each of them less. */
 static uint64_t shortest_nap_us(const struct tl__waiter_policy *p, uint64_t now_us)
 {
     uint64_t look_us = now_us - p->tick_sent_us;
 
     if (p->last_rows >= PLENTY_ROWS)
-        return least(look_us * 2 + NAP_MIN_US, NAP_PLENTY_MAX_US);
+        return least(look_us * PLENTY_NAP_LOOKS + NAP_MIN_US, NAP_PLENTY_MAX_US);
     return look_us < NAP_MIN_US ? NAP_MIN_US : least(look_us, NAP_MAX_US);
 }
 
