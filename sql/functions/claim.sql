@@ -18,6 +18,9 @@ DECLARE
     tries   integer := 0;
     retried integer;
     fresh   integer;
+    got     integer;
+    at      bigint;
+    upto    bigint;
     is_counted boolean;
 BEGIN
     IF coalesce(max_events NOT BETWEEN 1 AND 10000, true) THEN
@@ -55,12 +58,25 @@ BEGIN
             GET DIAGNOSTICS retried = ROW_COUNT;
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
-            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, taken.upto - taken.after,
+            at := taken.after;
+            FOR n IN 1 .. 2 LOOP
+                -- so many positions are so many events, unless there are gaps
+                upto := CASE WHEN taken.events IS NOT NULL THEN taken.upto
+                    WHEN n = 1 THEN least(at + max_events, taken.upto)
+                    ELSE @extschema@.batch_end(topic, at, taken.upto, max_events - fresh) END;
+                RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, upto - at,
                     '$8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at',
                     @extschema@.handout_condition(s, taken.has_holes, true) || ' ORDER BY e."position"')
-                USING taken.after, taken.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
+                USING at, upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt, topic, taken, s;
-            GET DIAGNOSTICS fresh = ROW_COUNT;
+                GET DIAGNOSTICS got = ROW_COUNT;
+                fresh := fresh + got;
+                at := upto;
+                EXIT WHEN upto = taken.upto OR fresh = max_events;
+            END LOOP;
+            IF taken.events IS NULL THEN
+                taken.upto := at;
+            END IF;
         END IF;
         IF fresh = taken.events AND retried = taken.retries THEN
             EXIT; -- all of it

@@ -23,6 +23,10 @@ DECLARE
     due      record;
     served   bigint := 0;
     fresh    integer;
+    got      integer;
+    most     integer;
+    at       bigint;
+    upto     bigint;
     group_of record;
     peers    bigint[];
     room     integer;
@@ -132,7 +136,8 @@ BEGIN
             END IF;
         END IF;
         holds := true;
-        taken := @extschema@.take_lease(s, topic, due.slot, least(due.room, 10000), lease, due.h,
+        most := least(due.room, 10000);
+        taken := @extschema@.take_lease(s, topic, due.slot, most, lease, due.h,
             coalesce(claim_many.owner, current_setting('application_name')));
         IF taken.token IS NULL THEN
             IF taken.upto < due.h THEN
@@ -148,13 +153,25 @@ BEGIN
                 USING taken.token, taken.slot;
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
-            RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, taken.upto - taken.after,
+            fresh := 0;
+            at := taken.after;
+            FOR n IN 1 .. 2 LOOP
+                -- so many positions are so many events, unless there are gaps
+                upto := CASE WHEN taken.events IS NOT NULL THEN taken.upto
+                    WHEN n = 1 THEN least(at + most, taken.upto)
+                    ELSE @extschema@.batch_end(topic, at, taken.upto, most - fresh) END;
+                RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, upto - at,
                     '$7::bigint, $8::uuid, CASE WHEN e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE $9::integer END, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint',
                     CASE WHEN taken.has_holes THEN @extschema@.handout_condition(s, true, false) ELSE '' END || ' ORDER BY e."position"')
-                USING taken.after, taken.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
+                USING at, upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt, taken.slot, taken;
-            GET DIAGNOSTICS fresh = ROW_COUNT;
+                GET DIAGNOSTICS got = ROW_COUNT;
+                fresh := fresh + got;
+                at := upto;
+                EXIT WHEN upto = taken.upto OR fresh = most;
+            END LOOP;
             IF taken.events IS NULL THEN
+                taken.upto := at;
                 taken.events := fresh;
                 taken := @extschema@.write_lease(taken, lease);
             ELSIF fresh < taken.events THEN

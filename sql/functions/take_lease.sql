@@ -128,8 +128,11 @@ BEGIN
                     SELECT FROM @extschema@.retries r
                      WHERE r.subscription_id = s.subscription_id AND r."position" > new.after AND r."position" <= h);
             END IF;
-            IF new.retries = 0 AND h - new.after <= room AND s.rate_limit IS NULL AND replay.rate IS NULL THEN
-                -- all that there is fits: the caller reads it, counts it and writes the lease
+            IF new.retries = 0 AND s.rate_limit IS NULL AND replay.rate IS NULL AND (h - new.after <= room
+                OR NOT is_limited AND NOT has_retries AND s.slots = 1 AND s.pattern IN ('*', '**')
+                   AND s.tenant_id IS NULL AND s.filter IS NULL AND s.filter_path IS NULL)
+            THEN
+                -- all that there is fits, or all of it is wanted: the caller reads, counts and writes the lease
                 new.upto := h;
                 new.events := NULL;
             ELSE
@@ -162,4 +165,4 @@ BEGIN
     RETURN @extschema@.write_lease(new, duration);
 END $$;
 COMMENT ON FUNCTION @extschema@.take_lease(@extschema@.subscriptions, text, integer, integer, interval, bigint, text) IS
-    'Internal: take the next lease of a slot; its token is NULL when there is nothing to hand out. events NULL: read (after, upto], at most as many rows as asked for, then write_lease() with their number.';
+    'Internal: take the next lease of a slot; its token is NULL when there is nothing to hand out. events NULL: read (after, upto], at most as many rows as asked for, then write_lease() with their number and the end of what was read.';

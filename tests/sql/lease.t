@@ -343,4 +343,74 @@ subtest 'claim_many' => sub {
     is($main->do("SELECT owner, until - now() <= '1 s' FROM trunkline.leases JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$f'"), 'host/7|t', 'or what is given');
 };
 
+# Positions that no event has: rolled back, or before the next leaf.
+sub skip { $main->do("SELECT count(nextval('trunkline.position_$_[0]')) FROM generate_series(1, $_[1])"); return }
+
+# What claim_many() hands out: "type ..." of the events; they are settled.
+sub claim_many {
+    my ($name, $room) = @_;
+    my @rows = map { [split /\|/, $_, -1] } split /\n/, $a->do("SELECT token, type, \"position\" FROM trunkline.claim_many(
+        ARRAY(SELECT subscription_id FROM trunkline.subscriptions WHERE name = '$name'), '{$room}') WHERE subscription_id <> 0");
+    my ($token) = map { $_->[0] } @rows;
+    is($a->do("SELECT trunkline.ack('$token')"), scalar @rows, 'as many settled as handed out') if $token;
+    return join(' ', map { $_->[1] } @rows);
+}
+
+subtest 'gaps between positions' => sub {
+    for my $way (qw(claim claim_many)) {
+        my $f = feed("gap_$way", 0);
+        my $next = $way eq 'claim_many' ? sub { claim_many($f, $_[0] // 5) } : sub {
+            my ($token, $got) = claim($a, $f, 'max_events => ' . ($_[0] // 5));
+            $a->do("SELECT trunkline.ack('$token')") if $token ne 'none';
+            return $got =~ s/:1//gr;
+        };
+        for my $gap (3, 1, 30, 2) {
+            skip($f, $gap);
+            more($f, 2);
+        }
+        is($next->(), 't1 t2 t1 t2 t1', "$way: as many as asked for");
+        is($next->(), 't2 t1 t2', "$way: the rest");
+        is($next->(), '', "$way: nothing more");
+        more($f, 3);
+        $main->do("SELECT trunkline.add_leaf('$f', 1), setval('trunkline.position_$f', 1::bigint << 30)");
+        more($f, 9);
+        is($next->(), 't1 t2 t3 t1 t2', "$way: beyond the end of a leaf");
+        is($next->(), 't3 t4 t5 t6 t7', "$way: and on");
+        is($next->(), 't8 t9', "$way: to the end");
+        skip($f, 100);
+        is($next->(), '', "$way: a gap at the end");
+        more($f, 1);
+        is($next->(), 't1', "$way: and behind it");
+        is($main->do("SELECT cursor - (SELECT max(\"position\") FROM trunkline.topic_$f), (SELECT count(*) FROM trunkline.leases l WHERE l.subscription_id = c.subscription_id)
+            FROM trunkline.cursors c JOIN trunkline.subscriptions s USING (subscription_id) WHERE s.name = '$f'"), '0|0', "$way: the cursor");
+        for (1 .. 30) {
+            skip($f, 20);
+            more($f, 1);
+        }
+        is(join(' ', map { scalar(split / /, $next->()) } 1 .. 6), '5 5 5 5 5 5', "$way: gaps longer than the claim");
+        is($next->(), '', "$way: and the end");
+        for (1 .. 40) {
+            skip($f, 50);
+            more($f, 1);
+        }
+        is(join(' ', map { scalar(split / /, $next->(15)) } 1 .. 4), '15 15 10 0', "$way: many of them");
+    }
+    # A lease that was lost covers its gaps too.
+    my $f = feed('gap_lost', 0);
+    for (1 .. 4) {
+        skip($f, 4);
+        more($f, 2);
+    }
+    my ($token, $got) = claim($a, $f, 'max_events => 3');
+    is($got, 't1:1 t2:1 t1:1', 'a lease over gaps');
+    expire($token);
+    my @seen;
+    while (my ($again, $events) = claim($b, $f, 'max_events => 10')) {
+        last if $again eq 'none';
+        push @seen, $events;
+        $b->do("SELECT trunkline.ack('$again')");
+    }
+    is(join(' ', @seen), 't1:2 t2:2 t1:2 t2:1 t1:1 t2:1 t1:1 t2:1', 'taken over, each once, then what follows');
+};
+
 done_testing;

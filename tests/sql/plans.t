@@ -52,6 +52,10 @@ insert();
 is(plans($claim), 1, 'an event: one plan, of the query that reads the log');
 $token = $main->do('SELECT token FROM trunkline.leases');
 is(plans("SELECT trunkline.ack('$token')"), 0, 'its ack');
+$main->do(q(INSERT INTO trunkline.topic_bus (type, data) SELECT 'a.b', '1' FROM generate_series(1, 30)));
+is(plans($claim), 1, 'ten of thirty: one plan, since nothing is counted first');
+$token = $main->do('SELECT token FROM trunkline.leases');
+is($s->do("SELECT trunkline.ack('$token')"), 10, 'ten');
 
 # Beside events that wait for their time, and whatever statistics say of them.
 $main->do(q(INSERT INTO trunkline.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, last_error_at, errors)
