@@ -263,6 +263,10 @@ TL_API TL_MUSTCHECK tl_status tl_reader_open_category(tl_client *c, const char *
                                                       tl_reader **ret);
 TL_API TL_MUSTCHECK tl_status tl_reader_open_all(tl_client *c, const tl_reader_options *opts,
                                                  tl_reader **ret);
+/** A named stream of links, see tl_link(): by position in it. Not backward; tenant_id, after, upto, limit and
+ * upcasters are its options. Links to events that retention has dropped are passed over. */
+TL_API TL_MUSTCHECK tl_status tl_reader_open_links(tl_client *c, const char *name,
+                                                   const tl_reader_options *opts, tl_reader **ret);
 /**
  * The next event.
  *
@@ -273,8 +277,8 @@ TL_API TL_MUSTCHECK tl_status tl_reader_open_all(tl_client *c, const tl_reader_o
  * Blocks: once for each page.
  */
 TL_API TL_MUSTCHECK tl_status tl_reader_next(tl_reader *r, const tl_event **ret);
-/** Version (stream) or position of the last event given, to go on with .after; that of the options
- * before the first. */
+/** Version (stream), position, or position in a named stream of the last event looked at, to go on
+ * with .after; that of the options before the first. */
 TL_API int64_t tl_reader_after(const tl_reader *r);
 /** Takes NULL, returns NULL. */
 TL_API tl_reader *tl_reader_close(tl_reader *r);
@@ -287,6 +291,17 @@ TL_API tl_reader *tl_reader_close(tl_reader *r);
  */
 TL_API TL_MUSTCHECK tl_status tl_find(tl_client *c, const char *id,
                                       char ret_topic[TL_MAX_TOPIC_BYTES + 1], tl_batch **ret);
+
+/**
+ * Put an event into a named stream, as a link and no copy.
+ * @param name       1..255 bytes, no control characters.
+ * @param tenant_id  NULL: whatever tenant the event has; another tenant's event is as absent.
+ * @param ret        may be NULL; position in the named stream, from 1. An event that is in it already keeps
+ *                   its own, so the call can be repeated.
+ * @return TL_OK; TL_E_NOTFOUND: no such event; TL_E_INVALID; TL_E_DENIED.
+ */
+TL_API TL_MUSTCHECK tl_status tl_link(tl_client *c, const char *name, const char *event_id,
+                                      const char *tenant_id, int64_t *ret);
 
 typedef struct tl_redact_options {
     size_t size;
@@ -452,7 +467,8 @@ TL_API tl_repository *tl_repository_free(tl_repository *r);
 /**
  * Load an aggregate: the snapshot, when there is a good one, and the events behind it, in one round trip
  * (of long streams a page at a time). A snapshot that is missing, of another schema version, refused by
- * restore or not followed by the stream's events degrades to a replay of all events, and is counted.
+ * restore or not followed by the stream's events degrades to a replay of all events, and is counted. Of a
+ * stream that is trimmed (tl_stream_set) the state is what the events that are left give.
  * @param id  the stream is "<type>-<id>".
  * @param ret free with tl_aggregate_free.
  * @return TL_OK; TL_E_NOTFOUND: no events, or another tenant's; what apply or an upcaster returned;

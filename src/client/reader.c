@@ -15,38 +15,46 @@
 #define MAX_TYPES 1000
 
 /*
- * A page ends with the first event that makes it reach 4 MiB. "more" says that it was cut there. JSON
- * becomes text before it is counted and not once more when it is sent; OFFSET 0 keeps that so.
+ * A page ends with the event that makes it reach PAGE_BYTES. JSON becomes text before it is counted and
+ * not once more when it is sent; OFFSET 0 keeps that so.
  */
-#define PAGE(source)                                                                               \
+#define PAGE_BYTES 4194304
+#define STRING(x) STRING_(x)
+#define STRING_(x) #x
+#define PAGE(source, key)                                                                          \
     "SELECT x.\"position\", x.id, x.type, x.source, x.stream, x.version, x.key, x.tenant_id, "     \
-    "x.data, x.metadata, x.expires_at, x.created_at, x.more FROM (SELECT t.*, "                    \
-    "sum(octet_length(t.data) + coalesce(octet_length(t.metadata), 0)) OVER w - "                  \
-    "octet_length(t.data) - coalesce(octet_length(t.metadata), 0) AS before, "                     \
-    "lead(true, 1, false) OVER w AS more FROM (SELECT r.\"position\", r.id, r.type, r.source, "    \
-    "r.stream, r.version, r.key, r.tenant_id, r.data::text AS data, "                              \
-    "r.metadata::text AS metadata, r.expires_at, r.created_at FROM @extschema@." source            \
-    " r OFFSET 0) t WINDOW w AS (ROWS UNBOUNDED PRECEDING)) x WHERE x.before < 4194304"
-enum { MORE = TL__EVENT_COLUMNS };
+    "x.data, x.metadata, x.expires_at, x.created_at, x.place FROM (SELECT t.*, "                   \
+    "sum(t.size) OVER (ROWS UNBOUNDED PRECEDING) - t.size AS before "                              \
+    "FROM (SELECT y.*, coalesce(octet_length(y.data), 0) + coalesce(octet_length(y.metadata), 0) " \
+    "AS size FROM (SELECT r.\"position\", r.id, r.type, r.source, r.stream, r.version, r.key, "    \
+    "r.tenant_id, r.data::text AS data, r.metadata::text AS metadata, r.expires_at, "              \
+    "r.created_at, " key " AS place FROM @extschema@." source                                      \
+    " r OFFSET 0) y) t) x WHERE x.before < " STRING(PAGE_BYTES)
+enum { DATA = 8, METADATA = 9, PLACE = TL__EVENT_COLUMNS };
 
 static const char stream_sql[] =
-    PAGE("read_stream(after => $1, max_events => $2, topic => $3, tenant_id => $4, stream => $5, "
-         "upcast => $6, upto => $7, direction => $8)");
+    PAGE("read_stream(after => $1, max_events => $2, tenant_id => $3, topic => $4, stream => $5, "
+         "upcast => $6, upto => $7, direction => $8)",
+         "r.version");
 static const char category_sql[] =
-    PAGE("read_category(after => $1, max_events => $2, topic => $3, tenant_id => $4, "
-         "category => $5, upcast => $6, since => $7)");
+    PAGE("read_category(after => $1, max_events => $2, tenant_id => $3, topic => $4, "
+         "category => $5, upcast => $6, since => $7)",
+         "r.\"position\"");
 static const char all_sql[] =
-    PAGE("read(after => $1, max_events => $2, topic => $3, tenant => $4, pattern => $5, "
-         "types => $6, correlation => $7, since => $8, direction => $9, upcast => $10)");
+    PAGE("read(after => $1, max_events => $2, tenant => $3, topic => $4, pattern => $5, "
+         "types => $6, correlation => $7, since => $8, direction => $9, upcast => $10)",
+         "r.\"position\"");
+static const char links_sql[] =
+    PAGE("read_links(after => $1, max_events => $2, tenant => $3, name => $4)", "r.link");
 
-enum kind { STREAM, CATEGORY, ALL };
+enum kind { STREAM, CATEGORY, ALL, LINKS };
 
 struct tl_reader {
     tl_client *c;
     enum kind kind;
     tl_reader_options opts; /* texts point to copies below */
     char topic[TL_MAX_TOPIC_BYTES + 1];
-    char *name; /* of the stream or category */
+    char *name; /* of the stream, category or named stream */
     char *tenant_id, *pattern, *correlation_id;
     struct tl__buf types; /* binary array; empty: all */
     int64_t after;
@@ -69,10 +77,14 @@ static tl_status options_check(struct tl_error *e, enum kind kind, const tl_read
                              o->after < 0 ? "after" : "upto");
     if (o->page_events > TL_MAX_CLAIM)
         return tl__error_set(e, TL_E_INVALID, NULL, "page_events is not 1 to %d", TL_MAX_CLAIM);
-    if (o->backward && kind == CATEGORY)
-        return tl__error_set(e, TL_E_UNSUPPORTED, NULL, "categories are read forward only");
-    if (kind == STREAM && o->since_us != 0)
+    if (o->backward && (kind == CATEGORY || kind == LINKS))
+        return tl__error_set(e, TL_E_UNSUPPORTED, NULL,
+                             "categories and named streams are read forward only");
+    if (o->since_us != 0 && (kind == STREAM || kind == LINKS))
         return tl__error_set(e, TL_E_UNSUPPORTED, NULL, "since_us is not for streams");
+    if (kind == LINKS && (o->topic != NULL || o->upcast))
+        return tl__error_set(e, TL_E_UNSUPPORTED, NULL,
+                             "topic and upcast are not for named streams");
     if (kind != ALL && (o->pattern != NULL || o->type_count != 0 || o->correlation_id != NULL))
         return tl__error_set(e, TL_E_UNSUPPORTED, NULL,
                              "pattern, types and correlation_id are for whole topics");
@@ -150,6 +162,12 @@ tl_status tl_reader_open_all(tl_client *c, const tl_reader_options *opts, tl_rea
     return reader_new(c, ALL, NULL, opts, ret);
 }
 
+tl_status tl_reader_open_links(tl_client *c, const char *name, const tl_reader_options *opts,
+                               tl_reader **ret)
+{
+    return reader_new(c, LINKS, name, opts, ret);
+}
+
 tl_reader *tl_reader_close(tl_reader *r)
 {
     if (r == NULL)
@@ -177,8 +195,12 @@ static const char *page_request(const struct tl_reader *r, struct tl__params *p)
 
     tl__param_i64(p, r->after);
     tl__param_i32(p, (int32_t)page_size(r));
-    tl__param_text(p, r->topic);
     tl__param_text(p, r->tenant_id);
+    if (r->kind == LINKS) {
+        tl__param_text(p, r->name);
+        return links_sql;
+    }
+    tl__param_text(p, r->topic);
     switch (r->kind) {
     case STREAM:
         tl__param_text(p, r->name);
@@ -195,6 +217,7 @@ static const char *page_request(const struct tl_reader *r, struct tl__params *p)
         tl__param_time(p, r->opts.since_us);
         return category_sql;
     case ALL:
+    case LINKS:
         break;
     }
     tl__param_text(p, r->pattern != NULL ? r->pattern : "**");
@@ -207,6 +230,16 @@ static const char *page_request(const struct tl_reader *r, struct tl__params *p)
     tl__param_text(p, direction);
     tl__param_bool(p, r->opts.upcast);
     return all_sql;
+}
+
+/* At least what the server counted: with fewer it has cut nothing off. */
+static size_t page_bytes(const PGresult *page)
+{
+    size_t bytes = 0;
+
+    for (int row = 0; row < PQntuples(page); row++)
+        bytes += (size_t)PQgetlength(page, row, DATA) + (size_t)PQgetlength(page, row, METADATA);
+    return bytes;
 }
 
 /* Fetch the next page. Reading changes nothing, so a lost connection is no reason to give up before the
@@ -243,8 +276,7 @@ static tl_status page_fetch(struct tl_reader *r)
     if (status != TL_OK)
         return status;
     r->row = 0;
-    r->is_end = (uint32_t)PQntuples(r->page) < page_size(r) &&
-                (PQntuples(r->page) == 0 || !tl__cell_bool(r->page, PQntuples(r->page) - 1, MORE));
+    r->is_end = (uint32_t)PQntuples(r->page) < page_size(r) && page_bytes(r->page) < PAGE_BYTES;
     return TL_OK;
 }
 
@@ -280,13 +312,12 @@ static tl_status take_row(struct tl_reader *r)
         }
     }
     tl__event_from_row(r->page, r->row, 0, &r->event);
-    key = r->kind == STREAM ? r->event.version : r->event.position;
+    key = tl__cell_i64(r->page, r->row, PLACE);
     if (is_beyond(r, key)) {
         r->is_done = true;
         return TL_NOTHING;
     }
     r->row++;
-    r->left--;
     r->after = key;
     r->is_done = r->opts.upto != 0 && key == r->opts.upto;
     return TL_OK;
@@ -295,23 +326,27 @@ static tl_status take_row(struct tl_reader *r)
 tl_status tl_reader_next(tl_reader *r, const tl_event **ret)
 {
     tl_upcasters *u = r->opts.upcasters;
+    const tl_event *e = &r->event;
+    tl_status status;
 
     tl__error_clear(&r->c->error);
-    for (;;) {
-        tl_status status = take_row(r);
-
+    do {
+        status = take_row(r);
         if (status != TL_OK)
             return status;
-        if (u == NULL) {
-            *ret = &r->event;
-            return TL_OK;
+        if (r->event.type == NULL) { /* a link to an event that retention has dropped */
+            status = TL_NOTHING;
+        } else if (u != NULL) {
+            status = tl_upcast(u, &r->event, &e);
+            if (status < 0)
+                r->c->error = *tl_upcasters_error(u);
         }
-        status = tl_upcast(u, &r->event, ret);
-        if (status < 0)
-            r->c->error = *tl_upcasters_error(u);
-        if (status != TL_NOTHING)
-            return status;
-    }
+    } while (status == TL_NOTHING);
+    if (status != TL_OK)
+        return status;
+    r->left--;
+    *ret = e;
+    return TL_OK;
 }
 
 int64_t tl_reader_after(const tl_reader *r)

@@ -292,6 +292,43 @@ static void bad_calls(void **state)
     free(large);
 }
 
+/* EVS-16: a client that was never opened refuses every call, and only that. */
+static void a_closed_client(void **state)
+{
+    struct fixture *f = *state;
+    tl_streams *streams = NULL;
+    tl_snapshot *snapshot = NULL;
+    tl_batch *batch = NULL;
+    const tl_event *e = NULL;
+    tl_reader *r = NULL;
+    int64_t version = -1;
+    bool exists = true;
+    tl_client *c;
+
+    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.schema = "no such name"), &c),
+                  TL_E_INVALID);
+    assert_status(c, append_one(c, "s", 0), TL_E_CLOSED);
+    assert_true(tl_error_is_fatal(tl_client_error(c)));
+    assert_status(c, tl_stream_version(c, "s", NULL, &version), TL_E_CLOSED);
+    assert_status(c, tl_stream_exists(c, "s", NULL, &exists), TL_E_CLOSED);
+    assert_status(c, tl_stream_info(c, "s", NULL, &streams), TL_E_CLOSED);
+    assert_status(c, tl_stream_list(c, NULL, &streams), TL_E_CLOSED);
+    assert_status(c, tl_stream_set(c, "s", 0, NULL), TL_E_CLOSED);
+    assert_status(c, tl_stream_delete(c, "s", 0, NULL), TL_E_CLOSED);
+    assert_status(c, tl_redact(c, ID1, "x", NULL), TL_E_CLOSED);
+    assert_status(c, tl_find(c, ID1, NULL, &batch), TL_E_CLOSED);
+    assert_status(c, tl_link(c, "s", ID1, NULL, NULL), TL_E_CLOSED);
+    assert_status(c, tl_snapshot_get(c, "s", NULL, &snapshot), TL_E_CLOSED);
+    assert_status(c, tl_reader_open_stream(c, "s", NULL, &r), TL_OK);
+    assert_status(c, tl_reader_next(r, &e), TL_E_CLOSED);
+    r = tl_reader_close(r);
+    c = tl_client_close(c);
+    assert_null(tl_client_close(c)); /* once more is nothing */
+    assert_int_equal(version, -1);
+    assert_true(exists);
+    assert_status(f->c, append_one(f->c, "s", 0), TL_OK);
+}
+
 /* SEC-3: whatever stands in a name or a payload is only that. */
 static void nothing_is_interpreted(void **state)
 {
@@ -651,6 +688,7 @@ int main(void)
         test_with_client(expectations),
         test_with_client(writers_race),
         test_with_client(bad_calls),
+        test_with_client(a_closed_client),
         test_with_client(nothing_is_interpreted),
         test_with_client(ids_make_it_repeatable),
         test_with_client(keys_and_expiry),

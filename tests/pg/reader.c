@@ -390,6 +390,72 @@ static void found_by_id(void **state)
     assert_null(batch);
 }
 
+/* EVS-10: links carry no copy, are put once, and read by position in their stream. */
+static void named_streams(void **state)
+{
+    struct fixture *f = *state;
+    tl_appended rows[30];
+    const tl_event *e;
+    int64_t position = 0;
+    tl_reader *r;
+
+    for (int i = 0; i < 30; i++)
+        assert_status(f->c,
+                      tl_append(f->c, i % 2 == 0 ? "a-1" : "b-1", TL_EXPECT_ANY,
+                                TL_NEW_EVENT(.type = "a"), 1,
+                                TL_APPEND_OPTIONS(.tenant_id = i % 2 == 0 ? "A" : "B"), &rows[i]),
+                      TL_OK);
+    for (int i = 29; i >= 0; i -= 3) { /* against the order of the log */
+        assert_status(f->c, tl_link(f->c, "mine", rows[i].id, NULL, &position), TL_OK);
+        assert_int_equal(position, 1 + (29 - i) / 3);
+    }
+    assert_status(f->c, tl_link(f->c, "mine", rows[26].id, NULL, &position), TL_OK);
+    assert_int_equal(position, 2);
+    assert_status(f->c, tl_link(f->c, "mine", rows[28].id, "B", &position), TL_E_NOTFOUND);
+    assert_status(f->c, tl_link(f->c, "mine", ID1, NULL, &position), TL_E_NOTFOUND);
+    assert_status(f->c, tl_link(f->c, "", rows[0].id, NULL, &position), TL_E_INVALID);
+    assert_status(f->c, tl_link(f->c, "mine", "x", NULL, &position), TL_E_INVALID);
+
+    assert_status(f->c,
+                  tl_reader_open_links(
+                      f->c, "mine", TL_READER_OPTIONS(.page_events = 3, .after = 1, .upto = 9), &r),
+                  TL_OK);
+    for (int n = 2; n <= 9; n++) {
+        assert_status(f->c, tl_reader_next(r, &e), TL_OK);
+        assert_string_equal(tl_event_id(e), rows[29 - (n - 1) * 3].id);
+        assert_int_equal(tl_reader_after(r), n);
+    }
+    assert_status(f->c, tl_reader_next(r, &e), TL_NOTHING);
+    r = tl_reader_close(r);
+    /* events that are not there any more are passed over, and count for no limit */
+    test_db_exec(f->db, "SET session_replication_role = replica; DELETE FROM trunkline.topic_store "
+                        "WHERE \"position\" BETWEEN 20 AND 28; "
+                        "SET session_replication_role = origin");
+    assert_status(
+        f->c,
+        tl_reader_open_links(f->c, "mine", TL_READER_OPTIONS(.page_events = 2, .limit = 2), &r),
+        TL_OK);
+    assert_status(f->c, tl_reader_next(r, &e), TL_OK);
+    assert_string_equal(tl_event_id(e), rows[29].id);
+    assert_status(f->c, tl_reader_next(r, &e), TL_OK);
+    assert_string_equal(tl_event_id(e), rows[17].id);
+    assert_int_equal(tl_reader_after(r), 5);
+    assert_status(f->c, tl_reader_next(r, &e), TL_NOTHING);
+    r = tl_reader_close(r);
+    assert_status(f->c, tl_reader_open_links(f->c, "mine", TL_READER_OPTIONS(.tenant_id = "B"), &r),
+                  TL_OK);
+    assert_status(f->c, tl_reader_next(r, &e), TL_OK);
+    assert_string_equal(tl_event_tenant_id(e), "B");
+    r = tl_reader_close(r);
+    assert_status(f->c, tl_reader_open_links(f->c, "nobody's", NULL, &r), TL_OK);
+    assert_status(f->c, tl_reader_next(r, &e), TL_NOTHING);
+    r = tl_reader_close(r);
+    assert_status(f->c, tl_reader_open_links(f->c, "mine", TL_READER_OPTIONS(.backward = true), &r),
+                  TL_E_UNSUPPORTED);
+    assert_status(f->c, tl_reader_open_links(f->c, "mine", TL_READER_OPTIONS(.topic = "store"), &r),
+                  TL_E_UNSUPPORTED);
+}
+
 static tl_status rename_x(const tl_event *e, const char *data, size_t len, char **ret_data,
                           void *userdata)
 {
@@ -479,6 +545,7 @@ int main(void)
         test_with_client(since_a_time),
         test_with_client(memory_is_constant),
         test_with_client(found_by_id),
+        test_with_client(named_streams),
         test_with_client(old_events_in_their_latest_form),
     };
 
