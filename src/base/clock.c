@@ -42,6 +42,14 @@ int tl__poll_ms(uint64_t now_us, uint64_t deadline_us)
     return left_us >= (uint64_t)DAY_US ? (int)(DAY_US / 1000) : (int)((left_us + 999) / 1000);
 }
 
+/* Behind so many digits of a number. */
+static char *put_digits(char *to, unsigned int number, int digits)
+{
+    for (int i = digits; i > 0; number /= 10)
+        to[--i] = (char)('0' + number % 10);
+    return to + digits;
+}
+
 void tl__time_format(int64_t at_us, char ret_text[TL_TIME_TEXT_SIZE])
 {
     int64_t days = at_us / DAY_US;
@@ -65,7 +73,24 @@ void tl__time_format(int64_t at_us, char ret_text[TL_TIME_TEXT_SIZE])
     month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
     year = era * 400 + year_of_era + (month <= 2);
     second = (unsigned int)(rest / SECOND_US);
-    (void)snprintf(ret_text, TL_TIME_TEXT_SIZE, "%04lld-%02u-%02uT%02u:%02u:%02u.%06uZ",
-                   (long long)year, month, day, second / 3600, second / 60 % 60, second % 60,
-                   (unsigned int)(rest % SECOND_US));
+    /* every event that is written as JSON has one, and printf would be the half of that */
+    char *to = ret_text;
+    if (year >= 0 && year <= 9999)
+        to = put_digits(to, (unsigned int)year, 4);
+    else
+        to += snprintf(to, TL_TIME_TEXT_SIZE / 2, "%04lld", (long long)year);
+    *to++ = '-';
+    to = put_digits(to, month, 2);
+    *to++ = '-';
+    to = put_digits(to, day, 2);
+    *to++ = 'T';
+    to = put_digits(to, second / 3600, 2);
+    *to++ = ':';
+    to = put_digits(to, second / 60 % 60, 2);
+    *to++ = ':';
+    to = put_digits(to, second % 60, 2);
+    *to++ = '.';
+    to = put_digits(to, (unsigned int)(rest % SECOND_US), 6);
+    *to++ = 'Z';
+    *to = '\0';
 }

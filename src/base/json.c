@@ -33,10 +33,11 @@ void tl__json_add_string(struct tl__buf *b, const char *text, size_t len)
     tl__buf_add_char(b, '"');
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
-        char escaped = short_escape(c);
+        char escaped;
 
-        if (c >= 0x20 && escaped == 0)
+        if (c >= 0x20 && c != '"' && c != '\\')
             continue;
+        escaped = short_escape(c);
         tl__buf_add(b, text + plain_from, i - plain_from);
         plain_from = i + 1;
         if (escaped != 0) {
