@@ -297,8 +297,6 @@ static void give_exchange(struct exchange *x)
         curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, NULL);
         curl_easy_setopt(x->easy, CURLOPT_POSTFIELDS, NULL);
     }
-    curl_slist_free_all(x->request.headers);
-    x->request.headers = NULL;
     if (!x->is_set_up || http->idle_count == MAX_IDLE_HANDLES) {
         exchange_free(x);
         return;
@@ -417,10 +415,8 @@ bool tl__http_post(struct tl__http *http, const struct tl__http_request *request
 {
     struct exchange *x = take_exchange(http, request->url);
 
-    if (!x) {
-        curl_slist_free_all(request->headers);
+    if (!x)
         return false;
-    }
     if (!start_exchange(x, request)) {
         give_exchange(x);
         return false;

@@ -36,7 +36,7 @@ typedef void (*tl__http_done_fn)(void *userdata, const struct tl__http_answer *a
 struct tl__http_request {
     const char *url, *body; /* borrowed until done */
     size_t body_len;
-    struct curl_slist *headers; /* taken over */
+    struct curl_slist *headers; /* borrowed until done */
     uint64_t timeout_us;
     bool is_host_allowed; /* whatever its address */
     tl__http_done_fn done;
@@ -47,7 +47,7 @@ struct tl__http_request {
 struct tl__http *tl__http_start(const struct tl__sink_env *env);
 /* Its handles close as the loop runs on, then it frees itself. */
 void tl__http_stop(struct tl__http *http);
-/* False: it cannot be started, done is not called; the headers are freed all the same. */
+/* False: it cannot be started, done is not called. */
 bool tl__http_post(struct tl__http *http, const struct tl__http_request *request);
 /* End all that is in flight. */
 void tl__http_abort(struct tl__http *http);

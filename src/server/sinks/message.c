@@ -14,25 +14,32 @@ static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 
 /* -------------------------------------------------------------------------------------- headers */
 
-static bool add_line(struct tl__message *m, const char *line)
+static void add_header(struct tl__message *m, const char *name, const char *value)
 {
-    struct curl_slist *list = line ? curl_slist_append(m->headers, line) : NULL;
-
-    if (list)
-        m->headers = list;
-    return list != NULL;
+    tl__buf_add_str(&m->lines, name);
+    tl__buf_add_str(&m->lines, ": ");
+    tl__buf_add(&m->lines, value, strlen(value) + 1);
+    m->line_count++;
 }
 
-static bool add_header(struct tl__message *m, const char *name, const char *value)
+/* The list that libcurl wants, of all lines and those of the form. */
+static bool link_headers(struct tl__message *m, const struct tl__message_form *form)
 {
-    struct tl__buf line = TL_BUF_INIT;
+    static char no_expect[] = "expect:";
+    size_t count = m->line_count + form->header_count + 1, n = 0;
+    char *line = m->lines.data;
 
-    tl__buf_add_str(&line, name);
-    tl__buf_add_str(&line, ": ");
-    tl__buf_add_str(&line, value);
-    bool is_added = add_line(m, line.is_failed ? NULL : line.data);
-    tl__buf_done(&line);
-    return is_added;
+    m->headers = m->lines.is_failed ? NULL : calloc(count, sizeof *m->headers);
+    if (!m->headers)
+        return false;
+    for (; n < m->line_count; n++, line += strlen(line) + 1)
+        m->headers[n].data = line;
+    m->headers[n++].data = no_expect;
+    for (size_t i = 0; i < form->header_count; i++)
+        m->headers[n++].data = (char *)form->headers[i];
+    for (size_t i = 1; i < count; i++)
+        m->headers[i - 1].next = &m->headers[i];
+    return true;
 }
 
 static void add_percent(struct tl__buf *to, unsigned char c)
@@ -54,18 +61,17 @@ static void add_uri(struct tl__buf *to, const char *text)
 
 /* An attribute as a header: the HTTP binding has space, '"', '%' and what is not printable ASCII
  * percent-encoded. */
-static bool add_ce_header(struct tl__message *m, const char *name, const char *value)
+static void add_ce_header(struct tl__message *m, const char *name, const char *value)
 {
-    struct tl__buf text = TL_BUF_INIT;
-
+    tl__buf_add_str(&m->lines, name);
+    tl__buf_add_str(&m->lines, ": ");
     for (; *value; value++)
         if (*value > 0x20 && *value < 0x7f && *value != '"' && *value != '%')
-            tl__buf_add_char(&text, *value);
+            tl__buf_add_char(&m->lines, *value);
         else
-            add_percent(&text, (unsigned char)*value);
-    bool is_added = !text.is_failed && add_header(m, name, text.data ? text.data : "");
-    tl__buf_done(&text);
-    return is_added;
+            add_percent(&m->lines, (unsigned char)*value);
+    tl__buf_add_char(&m->lines, 0);
+    m->line_count++;
 }
 
 /* --------------------------------------------------------------------------------- CloudEvents */
@@ -140,16 +146,16 @@ static bool make_cloudevent(struct tl__message *m, const struct tl__sink_event *
     if (is_made && is_binary) {
         m->body = e->data;
         m->body_len = e->data_len;
-        for (size_t i = 0; is_made && i < n; i++)
-            is_made = add_ce_header(m, attributes[i].header, attributes[i].value);
+        for (size_t i = 0; i < n; i++)
+            add_ce_header(m, attributes[i].header, attributes[i].value);
     } else if (is_made) {
         make_structured(m, attributes, n, e);
         is_made = !m->own.is_failed;
     }
     tl__buf_done(&scratch.source);
-    return is_made && add_header(m, "content-type",
-                                 is_binary ? "application/json"
-                                           : "application/cloudevents+json; charset=utf-8");
+    add_header(m, "content-type",
+               is_binary ? "application/json" : "application/cloudevents+json; charset=utf-8");
+    return is_made;
 }
 
 /* --------------------------------------------------------------------------------------- public */
@@ -160,38 +166,37 @@ static bool sign(const struct tl__message_form *form, const char *id, int64_t no
     char *signature = NULL, now[24];
 
     snprintf(now, sizeof now, "%lld", (long long)now_s);
-    if (!add_header(m, "webhook-id", id) || !add_header(m, "webhook-timestamp", now))
-        return false;
+    add_header(m, "webhook-id", id);
+    add_header(m, "webhook-timestamp", now);
     if (form->secret_count == 0)
         return true;
-    bool is_signed = tl_webhook_sign(form->secrets, form->secret_count, id, now_s, m->body,
-                                     m->body_len, &signature) == TL_OK &&
-                     add_header(m, "webhook-signature", signature);
+    if (tl_webhook_sign(form->secrets, form->secret_count, id, now_s, m->body, m->body_len,
+                        &signature) != TL_OK)
+        return false;
+    add_header(m, "webhook-signature", signature);
     tl_free(signature);
-    return is_signed;
+    return true;
 }
 
 bool tl__message_make(const struct tl__message_form *form, const struct tl__sink_delivery *d,
                       int64_t now_s, struct tl__message *ret)
 {
-    bool is_made;
+    bool is_made = true;
 
-    *ret = (struct tl__message){.body = d->body, .body_len = d->body_len, .own = TL_BUF_INIT};
+    *ret = (struct tl__message){
+        .body = d->body, .body_len = d->body_len, .own = TL_BUF_INIT, .lines = TL_BUF_INIT};
+    tl__buf_reserve(&ret->lines, 500);
     if (form->format == TL__MESSAGE_PLAIN)
-        is_made = add_header(ret, "content-type", "application/json");
+        add_header(ret, "content-type", "application/json");
     else
         is_made = make_cloudevent(ret, &d->event, form->format == TL__MESSAGE_CLOUDEVENT_BINARY);
-    if (!is_made || !sign(form, d->id, now_s, ret) || !add_line(ret, "expect:"))
-        return false;
-    for (size_t i = 0; i < form->header_count; i++)
-        if (!add_line(ret, form->headers[i]))
-            return false;
-    return true;
+    return is_made && sign(form, d->id, now_s, ret) && link_headers(ret, form);
 }
 
 void tl__message_done(struct tl__message *message)
 {
-    curl_slist_free_all(message->headers);
+    free(message->headers);
     message->headers = NULL;
+    tl__buf_done(&message->lines);
     tl__buf_done(&message->own);
 }

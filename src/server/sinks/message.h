@@ -22,7 +22,9 @@ struct tl__message {
     const char *body; /* borrowed from the delivery, or in `own` */
     size_t body_len;
     struct tl__buf own;
-    struct curl_slist *headers; /* whoever takes them leaves NULL */
+    struct curl_slist *headers; /* an array, linked; its texts are those of `lines` and the form */
+    struct tl__buf lines;       /* each ends with a NUL */
+    size_t line_count;
 };
 
 /* False: no memory or a malformed secret. tl__message_done() in both cases. */

@@ -110,14 +110,12 @@ static void deliver(struct tl__sink *sink, struct tl__sink_delivery *delivery)
         r->delivery = delivery;
         r->started_at_us = tl__wall_us();
         if (tl__message_make(&sink->form, delivery, r->started_at_us / 1000000, &r->message)) {
-            struct curl_slist *headers = r->message.headers;
-            r->message.headers = NULL;
             is_sent = tl__http_post(sink->env->shared,
                                     &(struct tl__http_request){
                                         .url = sink->url,
                                         .body = r->message.body,
                                         .body_len = r->message.body_len,
-                                        .headers = headers,
+                                        .headers = r->message.headers,
                                         .timeout_us = delivery->timeout_us
                                                           ? delivery->timeout_us
                                                           : sink->env->webhook_timeout_us,
