@@ -20,14 +20,14 @@ static const struct section {
     {"latency", measure_latency},   {"space", measure_space},
     {"fanout", measure_fanout},     {"retries", measure_retries},
     {"schedule", measure_schedule}, {"webhook", measure_webhook},
-    {"store", measure_store},
+    {"store", measure_store},       {"append", measure_append},
 };
 enum { SECTION_COUNT = sizeof sections / sizeof sections[0] };
 
 static const char usage[] =
     "usage: trunkline-bench [option...] [section...]\n"
     "  sections: publish threads batch drain latency space fanout retries schedule webhook\n"
-    "            store (default: all)\n"
+    "            store append (default: all)\n"
     "  --db CONNINFO     database with superuser rights, to be written to (default: libpq's)\n"
     "  --program PATH    trunkline, for the memory of serve\n"
     "  --message-db PATH installs message-db, to be compared with (default: not compared)\n"

@@ -213,8 +213,6 @@ void measure_webhook(const struct bench *b);
 void publish_backlog(const struct bench *b, int count);
 void measure_schedule(const struct bench *b);
 void measure_store(const struct bench *b);
-/* Parts of section store: before and after the topic is filled. */
-void measure_store_small(const struct bench *b);
-void measure_store_large(const struct bench *b);
+void measure_append(const struct bench *b);
 
 #endif

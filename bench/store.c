@@ -1,277 +1,418 @@
 /*
- * store.c: what it costs to append one event to a stream, beside a bare INSERT of the same row and
- * beside message-db; and what many writers of one stream get through. store_read.c reads.
+ * store.c: loading a stream of 100 events in a small topic and in a large one, and reading
+ * categories and whole topics, beside bare indexed reads of the same rows.
  */
 #include "bench.h"
 
 #include <inttypes.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <unistd.h>
 
-#define CONNECTIONS 16
-#define STREAMS 10000
-#define CATEGORIES 1000
-#define STREAMS_EACH (STREAMS / CONNECTIONS)
+#define LOADED 50 /* streams of EVENTS events: load-1, load-2, ... */
+#define EVENTS 100
+#define TAIL 5    /* snap-1, ... have a snapshot that so many events come after */
+#define CALLS 200 /* loads of each kind in a round */
+#define BARE_ROWS 1000000
+#define FILLED_CATEGORIES 100
 
-extern char **environ;
+#define COLUMNS                                                                                    \
+    "\"position\", id, type, source, stream, version, key, tenant_id, data, metadata, "            \
+    "expires_at, created_at"
 
-/* $1 stream, $2 version as each of them counts, $3 type, $4 data */
-static const char bare_sql[] = "INSERT INTO bench_bare (stream, version, type, data) "
-                               "VALUES ($1, $2, $3, $4) RETURNING \"position\", id";
-static const char append_sql[] =
-    "SELECT a.version, a.\"position\", a.id FROM trunkline.append_event(stream => $1, "
-    "type => $3, data => $4, expected_version => $2) a";
-static const char append_id_sql[] =
-    "SELECT a.version, a.\"position\", a.id FROM trunkline.append_event(stream => $1, "
-    "type => $3, data => $4, expected_version => $2, event_id => gen_random_uuid()) a";
-static const char message_db_sql[] =
-    "SELECT message_store.write_message(gen_random_uuid()::varchar, $1, $3, $4, NULL, $2)";
+/* ---------------------------------------------------------------------------------- the rows -- */
 
-/* ----------------------------------------------------------------------- many streams, exact -- */
+static void make_loaded(const struct bench *b)
+{
+    char sql[1024];
 
-/* The streams of one variant. Each connection has its own share of them, so none conflicts. */
-struct streams {
-    char names[STREAMS][32];
-    int64_t events[STREAMS];
-    int offset; /* it sends n + offset for a stream of n events */
-    int turn[CONNECTIONS];
-    struct statement st[CONNECTIONS];
-    char version[CONNECTIONS][8];
-    struct pool *pool;
+    snprintf(
+        sql, sizeof sql,
+        "SELECT count((SELECT a.version FROM trunkline.append_event(format('%%s-%%s', kind, s), "
+        "'%s', '%s') a)) FROM generate_series(1, %d) v, "
+        "generate_series(1, %d) s, unnest('{load,snap}'::text[]) kind",
+        event_type, invoice, EVENTS, LOADED);
+    sql_exec(b->admin, sql);
+    snprintf(sql, sizeof sql,
+             "SELECT count(trunkline.snapshot_save('snap-' || s, %d, '%s')) "
+             "FROM generate_series(1, %d) s",
+             EVENTS - TAIL, invoice, LOADED);
+    sql_exec(b->admin, sql);
+    sql_exec(b->admin, "DROP TABLE IF EXISTS bench_log; CREATE TABLE bench_log (LIKE bench_bare "
+                       "INCLUDING DEFAULTS, category text, PRIMARY KEY (\"position\"))");
+    sql_exec(b->admin, "INSERT INTO bench_log (" COLUMNS ", category) SELECT " COLUMNS
+                       ", split_part(stream, '-', 1) FROM trunkline.topic_store");
+    sql_exec(b->admin, "CREATE UNIQUE INDEX ON bench_log (stream, version); "
+                       "CREATE INDEX ON bench_log (category, \"position\")");
+    sql_exec(b->admin, "VACUUM ANALYZE trunkline.leaf_store_0, bench_log");
+}
+
+/* So many events by the owner, as no caller could: ten a stream, the categories by turns. */
+static void fill(const struct bench *b, int64_t events)
+{
+    int64_t first = sql_int(b->admin, "SELECT last_value + 1 FROM trunkline.position_store");
+    int64_t streams = events / FILLED_CATEGORIES / 10; /* of a category */
+    uint64_t start_ns = clock_ns();
+    char sql[1024];
+
+    snprintf(sql, sizeof sql,
+             "INSERT INTO trunkline.streams (topic_id, stream, version) SELECT 2, "
+             "format('fill%%s-%%s', c, s), 10 FROM generate_series(0, %" PRId64 " - 1) s, "
+             "generate_series(0, %d) c",
+             streams, FILLED_CATEGORIES - 1);
+    sql_exec(b->admin, sql);
+    for (int64_t from = 0; from < events; from += BARE_ROWS) {
+        snprintf(sql, sizeof sql,
+                 "INSERT INTO trunkline.leaf_store_0 (topic_id, \"position\", id, type, stream, "
+                 "version, key, data, created_at) SELECT 2, %" PRId64 " + n, gen_random_uuid(), "
+                 "'shop.order.changed', s, n / %d / %" PRId64 " + 1, s, '{\"order\": 42, "
+                 "\"total\": \"12.50\", \"currency\": \"EUR\", \"lines\": [1, 2, 3]}', "
+                 "clock_timestamp() FROM generate_series(%" PRId64 "::bigint, %" PRId64 " - 1) n, "
+                 "format('fill%%s-%%s', n %% %d, n / %d %% %" PRId64 ") s",
+                 first, FILLED_CATEGORIES, streams, from, from + BARE_ROWS, FILLED_CATEGORIES,
+                 FILLED_CATEGORIES, streams);
+        sql_exec(b->admin, sql);
+    }
+    snprintf(sql, sizeof sql, "SELECT setval('trunkline.position_store', %" PRId64 ")",
+             first + events - 1);
+    sql_exec(b->admin, sql);
+    snprintf(
+        sql, sizeof sql,
+        "INSERT INTO bench_log (" COLUMNS ", category) SELECT " COLUMNS
+        ", split_part(stream, '-', 1) FROM trunkline.topic_store WHERE \"position\" >= %" PRId64
+        " AND \"position\" < %" PRId64 " ORDER BY \"position\"",
+        first, first + BARE_ROWS);
+    sql_exec(b->admin, sql);
+    sql_exec(b->admin, "VACUUM ANALYZE trunkline.leaf_store_0, trunkline.streams, bench_log");
+    sql_exec(b->admin, "CHECKPOINT");
+    report_note("%" PRId64 " events made in %.0f s", events, (double)(clock_ns() - start_ns) / 1e9);
+}
+
+/* --------------------------------------------------------------------------- load of a stream -- */
+
+enum {
+    SELECT_BARE,
+    READ_STREAM,
+    LOAD_STREAM,
+    LOAD_SNAPSHOT,
+    SQL_LOADS,
+    REPOSITORY = SQL_LOADS,
+    REPOSITORY_SNAPSHOT,
+    LOADS
 };
 
-/* `write` (NULL: none) makes each stream in advance, as text with the stream for %s. */
-static struct streams *streams_new(const struct bench *b, const char *prefix, const char *sql,
-                                   int offset, const char *write)
-{
-    struct streams *s = need(calloc(1, sizeof *s));
+static const struct {
+    const char *name, *sql;
+    int rows; /* of each load */
+    const char *streams;
+} loads[SQL_LOADS] = {
+    [SELECT_BARE] = {"bare_load",
+                     "SELECT " COLUMNS " FROM bench_log WHERE stream = $1 AND version > 0 ORDER BY "
+                     "version LIMIT 1000",
+                     EVENTS, "load"},
+    [READ_STREAM] = {"read_stream", "SELECT * FROM trunkline.read_stream($1, max_events => 1000)",
+                     EVENTS, "load"},
+    [LOAD_STREAM] = {"load_stream", "SELECT * FROM trunkline.load_stream($1, max_events => 1000)",
+                     EVENTS, "load"},
+    [LOAD_SNAPSHOT] = {"load_snapshot",
+                       "SELECT * FROM trunkline.load_stream($1, max_events => 1000)", TAIL + 1,
+                       "snap"},
+};
 
-    s->offset = offset;
-    for (int k = 0; k < STREAMS; k++) {
-        snprintf(s->names[k], sizeof s->names[k], "%s%d-%d", prefix, k % CATEGORIES, k);
-        s->events[k] = write != NULL;
+static const char *const load_names[LOADS] = {
+    [SELECT_BARE] = "bare SELECT by (stream, version)",
+    [READ_STREAM] = "read_stream()",
+    [LOAD_STREAM] = "load_stream(), no snapshot",
+    [LOAD_SNAPSHOT] = "load_stream(), snapshot and 5 events",
+    [REPOSITORY] = "tl_repository_load, no snapshot",
+    [REPOSITORY_SNAPSHOT] = "tl_repository_load, snapshot and 5",
+};
+
+/* An aggregate that costs nothing: it counts what is applied. */
+static void *counter_new(void *userdata)
+{
+    (void)userdata;
+    return calloc(1, sizeof(int));
+}
+
+static tl_status counter_apply(void *state, const tl_event *e, void *userdata)
+{
+    (void)e;
+    (void)userdata;
+    ++*(int *)state;
+    return TL_OK;
+}
+
+static tl_status counter_snapshot(const void *state, char **ret_json, void *userdata)
+{
+    (void)state;
+    (void)userdata;
+    *ret_json = strdup("0");
+    return *ret_json != NULL ? TL_OK : TL_E_NOMEM;
+}
+
+static tl_status counter_restore(void *state, const char *json, size_t len, void *userdata)
+{
+    (void)state;
+    (void)json;
+    (void)len;
+    (void)userdata;
+    return TL_OK;
+}
+
+struct loader {
+    PGconn *conn;
+    tl_client *client;
+    tl_repository *whole, *snapshot;
+};
+
+static void open_loader(const struct bench *b, struct loader *l)
+{
+    tl_aggregate_type type = {.size = sizeof type,
+                              .name = "load",
+                              .create = counter_new,
+                              .apply = counter_apply,
+                              .snapshot = counter_snapshot,
+                              .restore = counter_restore};
+
+    l->conn = connect_to(b->conninfo, "trunkline-bench load");
+    for (int v = 0; v < SQL_LOADS; v++) {
+        PGresult *res = PQprepare(l->conn, loads[v].name, loads[v].sql, 0, NULL);
+
+        if (PQresultStatus(res) != PGRES_COMMAND_OK)
+            die(loads[v].sql, PQerrorMessage(l->conn));
+        PQclear(res);
     }
-    for (int i = 0; i < CONNECTIONS; i++) {
-        s->st[i] = (struct statement){.name = prefix, .sql = sql};
-        statement_text(&s->st[i], s->names[0]);
-        statement_int8(&s->st[i], s->version[i]);
-        statement_text(&s->st[i], event_type);
-        statement_invoice(&s->st[i]);
-    }
-    s->pool = pool_open(b->conninfo, CONNECTIONS);
-    pool_exec(s->pool, "SET search_path = message_store, public"); /* write_message needs it */
-    if (write != NULL) {
-        char text[512];
-
-        snprintf(text, sizeof text,
-                 "SET search_path = message_store, public; SELECT count(%s) FROM (SELECT "
-                 "format('%s%%s-%%s', k %% %d, k) AS stream FROM generate_series(0, %d) k) s; "
-                 "RESET search_path",
-                 write, prefix, CATEGORIES, STREAMS - 1);
-        sql_exec(b->admin, text);
-    }
-    pool_prepare(s->pool, &s->st[0]);
-    return s;
+    if (tl_client_open(b->conninfo, NULL, &l->client) != TL_OK ||
+        tl_repository_new(l->client, &type, NULL, &l->whole) != TL_OK)
+        die("tl_repository_new", tl_error_message(tl_client_error(l->client)));
+    type.name = "snap";
+    if (tl_repository_new(l->client, &type, NULL, &l->snapshot) != TL_OK)
+        die("tl_repository_new", tl_error_message(tl_client_error(l->client)));
 }
 
-static void streams_free(struct streams *s)
+static void close_loader(struct loader *l)
 {
-    pool_close(s->pool);
-    free(s);
+    tl_repository_free(l->whole);
+    tl_repository_free(l->snapshot);
+    tl_client_close(l->client);
+    PQfinish(l->conn);
 }
 
-static const struct statement *next_append(void *context, int i)
+static void load_by_sql(struct loader *l, int v, int n)
 {
-    struct streams *s = context;
-    int k = i * STREAMS_EACH + s->turn[i];
+    char stream[32];
+    const char *value = stream;
+    PGresult *res;
 
-    s->turn[i] = (s->turn[i] + 1) % STREAMS_EACH;
-    s->st[i].values[0] = s->names[k];
-    s->st[i].lengths[0] = (int)strlen(s->names[k]);
-    put_int8(s->version[i], s->events[k] + s->offset);
-    s->events[k]++; /* an error ends the program */
-    return &s->st[i];
+    snprintf(stream, sizeof stream, "%s-%d", loads[v].streams, n % LOADED + 1);
+    res = PQexecPrepared(l->conn, loads[v].name, 1, &value, (const int[]){(int)strlen(stream)},
+                         (const int[]){1}, 1);
+    if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != loads[v].rows)
+        die(load_names[v],
+            PQntuples(res) > 0 ? "gave another number of rows" : PQerrorMessage(l->conn));
+    PQclear(res);
 }
 
-static bool install_message_db(const struct bench *b)
+static void load_aggregate(struct loader *l, int v, int n)
 {
-    pid_t pid;
-    int status;
+    tl_repository *repository = v == REPOSITORY ? l->whole : l->snapshot;
+    tl_aggregate *a;
+    char id[16];
 
-    return b->message_db != NULL &&
-           posix_spawn(&pid, b->message_db, NULL, NULL, (char *[]){argv_text(b->message_db), NULL},
-                       environ) == 0 &&
-           waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    snprintf(id, sizeof id, "%d", n % LOADED + 1);
+    if (tl_repository_load(repository, id, &a) != TL_OK)
+        die("tl_repository_load", tl_error_message(tl_client_error(l->client)));
+    if (tl_aggregate_version(a) != EVENTS ||
+        *(int *)tl_aggregate_state(a) != (v == REPOSITORY ? EVENTS : TAIL))
+        die("tl_repository_load", "applied another number of events");
+    tl_aggregate_free(a);
 }
 
-enum { BARE, APPEND, APPEND_ID, MESSAGE_DB, VARIANTS };
-
-static void measure_append(const struct bench *b)
+static double load_us(struct loader *l, int v, int n)
 {
-    static struct figure f[VARIANTS];
-    static const char *const names[VARIANTS] = {
-        "bare INSERT", "append_event", "append_event with an id", "message-db write_message"};
-    struct streams *s[VARIANTS];
-    int variants = install_message_db(b) ? VARIANTS : MESSAGE_DB;
+    uint64_t start_ns = clock_ns();
 
-    report_section("Append, 16 connections over 10,000 streams, one event each, exact version",
-                   "events/s; server us: CPU of the appending backends for one event");
-    s[BARE] = streams_new(b, "bare", bare_sql, 1, NULL);
-    s[APPEND] = streams_new(b, "plain", append_sql, 0,
-                            "(SELECT version FROM trunkline.append_event(stream, 'made', 'null'))");
-    s[APPEND_ID] =
-        streams_new(b, "ident", append_id_sql, 0,
-                    "(SELECT version FROM trunkline.append_event(stream, 'made', 'null'))");
-    if (variants > MESSAGE_DB)
-        s[MESSAGE_DB] = streams_new(
-            b, "messagedb", message_db_sql, -1,
-            "write_message(gen_random_uuid()::varchar, stream::varchar, 'made', 'null')");
+    if (v < SQL_LOADS)
+        load_by_sql(l, v, n);
     else
-        report_note("message-db is not installed: not compared");
-    for (int v = 0; v < variants; v++) {
-        f[v] = (struct figure){.section = "append-16",
-                               .name = names[v],
-                               .unit = "events/s",
-                               .base = v == BARE ? NULL : &f[BARE],
-                               .rounds = b->rounds};
-        pool_run_source(s[v]->pool, &(struct source){next_append, NULL, s[v]}, 0.3);
-    }
-    for (int round = 0; round < b->rounds; round++) {
-        sql_exec(b->admin, "CHECKPOINT");
-        for (int v = 0; v < variants; v++) {
-            struct load load =
-                pool_run_source(s[v]->pool, &(struct source){next_append, NULL, s[v]}, b->round_s);
-
-            f[v].values[round] = load.per_s;
-            f[v].cpu_us[round] = load.cpu_us;
-        }
-    }
-    for (int v = 0; v < variants; v++) {
-        report_figure(&f[v]);
-        streams_free(s[v]);
-    }
-    report_bar_min("append_event, exact version", figure_ratio(&f[APPEND], &f[BARE]), 0.5,
-                   "x bare INSERT");
-    if (variants > MESSAGE_DB) {
-        report_bar_min("append_event, exact version", figure_ratio(&f[APPEND], &f[MESSAGE_DB]), 2,
-                       "x write_message");
-        report_bar_min("append_event with an id, as write_message has one",
-                       figure_ratio(&f[APPEND_ID], &f[MESSAGE_DB]), 2, "x write_message");
-    }
+        load_aggregate(l, v, n);
+    return (double)(clock_ns() - start_ns) / 1e3;
 }
 
-/* ---------------------------------------------------------------------------- one hot stream -- */
+static void load_bar(const char *size, const char *what, double got, double bar, const char *unit)
+{
+    char name[80];
 
-static const char update_sql[] =
-    "UPDATE bench_hot SET version = version + 1 WHERE id = 1 RETURNING version";
-static const char any_sql[] =
-    "SELECT a.version FROM trunkline.append_event(stream => $1, type => $2, data => $3) a";
+    snprintf(name, sizeof name, "%s events: %s, p50", size, what);
+    report_bar_max(name, got, bar, unit);
+}
 
-/* Writers that all want to be next: who loses learns the version by the error and tries again. */
-struct hot {
-    struct statement st[CONNECTIONS];
-    char version[CONNECTIONS][8];
-    uint64_t losses;
+static void measure_loads(const struct bench *b, const char *size)
+{
+    struct figure f[LOADS];
+    static double took_us[LOADS][CALLS];
+    struct loader loader;
+    char title[128];
+
+    snprintf(title, sizeof title, "Load of a stream of %d events, %s events in the topic", EVENTS,
+             size);
+    report_section(title, "us from call to last row in the client, p50 of each round");
+    open_loader(b, &loader);
+    for (int v = 0; v < LOADS; v++) {
+        f[v] = (struct figure){"load", load_names[v], "us",
+                               v == SELECT_BARE ? NULL : &f[SELECT_BARE], b->rounds};
+        for (int n = 0; n < LOADED; n++)
+            load_us(&loader, v, n);
+    }
+    for (int round = 0; round < b->rounds; round++) {
+        for (int n = 0; n < CALLS; n++) {
+            for (int v = 0; v < LOADS; v++)
+                took_us[v][n] = load_us(&loader, v, n);
+        }
+        for (int v = 0; v < LOADS; v++)
+            f[v].values[round] = quantile(took_us[v], CALLS, 0.5);
+    }
+    for (int v = 0; v < LOADS; v++)
+        report_figure(&f[v]);
+    load_bar(size, "read_stream() of 100", figure_ratio(&f[READ_STREAM], &f[SELECT_BARE]), 1.5,
+             "x bare SELECT");
+    load_bar(size, "tl_repository_load of 100", figure_ratio(&f[REPOSITORY], &f[SELECT_BARE]), 1.5,
+             "x bare SELECT");
+    load_bar(size, "snapshot and 5 events", figure_ratio(&f[LOAD_SNAPSHOT], &f[LOAD_STREAM]), 0.5,
+             "x full load");
+    load_bar(size, "the same by tl_repository_load",
+             figure_ratio(&f[REPOSITORY_SNAPSHOT], &f[REPOSITORY]), 0.5, "x full load");
+    close_loader(&loader);
+}
+
+/* ---------------------------------------------------------------------- categories and topics -- */
+
+enum { BARE_CATEGORY, CATEGORY, BARE_TOPIC, TOPIC_READ, FEEDS };
+
+static const struct {
+    const char *name, *label, *sql;
+    int base;
+} feeds[FEEDS] = {
+    [BARE_CATEGORY] = {"bare_category", "bare SELECT by (category, position)",
+                       "SELECT " COLUMNS " FROM bench_log WHERE category = 'fill7' AND "
+                       "\"position\" > $1 ORDER BY \"position\" LIMIT 1000",
+                       -1},
+    [CATEGORY] = {"category", "read_category()",
+                  "SELECT * FROM trunkline.read_category('fill7', $1, 1000)", BARE_CATEGORY},
+    [BARE_TOPIC] = {"bare_topic", "bare SELECT by position",
+                    "SELECT " COLUMNS " FROM bench_log WHERE \"position\" > $1 ORDER BY "
+                    "\"position\" LIMIT 1000",
+                    -1},
+    [TOPIC_READ] = {"topic", "read()", "SELECT * FROM trunkline.read('store', $1, 1000)",
+                    BARE_TOPIC},
 };
 
-static const struct statement *next_hot(void *context, int i)
+struct range {
+    int64_t after, upto;
+};
+
+/* Events a second of reading page by page to the end of the range, again and again. */
+static double read_feed(PGconn *conn, int v, const struct range *range, double seconds,
+                        double *ret_cpu_us)
 {
-    return &((struct hot *)context)->st[i];
+    uint64_t cpu_ns = process_cpu_ns(PQbackendPID(conn));
+    uint64_t start_ns = clock_ns();
+    uint64_t end_ns = start_ns + (uint64_t)(seconds * 1e9);
+    uint64_t count = 0;
+    int64_t after = range->after;
+
+    do {
+        char position[8];
+        const char *value = position;
+        PGresult *res;
+        int rows;
+
+        put_int8(position, after);
+        res = PQexecPrepared(conn, feeds[v].name, 1, &value, (const int[]){8}, (const int[]){1}, 1);
+        rows = PQntuples(res);
+        if (PQresultStatus(res) != PGRES_TUPLES_OK || (rows == 0 && after == range->after))
+            die(feeds[v].label, PQerrorMessage(conn));
+        after = rows < 1000 ? range->upto : get_int8(PQgetvalue(res, rows - 1, 0));
+        if (after >= range->upto)
+            after = range->after;
+        count += (uint64_t)rows;
+        PQclear(res);
+    } while (clock_ns() < end_ns);
+    *ret_cpu_us = (double)(process_cpu_ns(PQbackendPID(conn)) - cpu_ns) / 1e3 / (double)count;
+    return (double)count * 1e9 / (double)(clock_ns() - start_ns);
 }
 
-static bool hot_result(void *context, int i, const PGresult *res)
+static void measure_feeds(const struct bench *b)
 {
-    static const char actual[] = "\"actual\":";
-    struct hot *hot = context;
-    const char *detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL);
-    const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-
-    if (PQresultStatus(res) == PGRES_TUPLES_OK) {
-        memcpy(hot->version[i], PQgetvalue(res, 0, 0), 8);
-        return true;
-    }
-    if (sqlstate == NULL || strcmp(sqlstate, "TL001") != 0 || detail == NULL ||
-        strstr(detail, actual) == NULL)
-        die("append_event", PQresultErrorMessage(res));
-    put_int8(hot->version[i], strtoll(strstr(detail, actual) + strlen(actual), NULL, 10));
-    hot->losses++;
-    return false;
-}
-
-static struct hot *hot_new(const char *stream)
-{
-    struct hot *hot = need(calloc(1, sizeof *hot));
-
-    for (int i = 0; i < CONNECTIONS; i++) {
-        hot->st[i] = (struct statement){.name = "hot", .sql = append_sql};
-        statement_text(&hot->st[i], stream);
-        statement_int8(&hot->st[i], hot->version[i]);
-        statement_text(&hot->st[i], event_type);
-        statement_invoice(&hot->st[i]);
-    }
-    return hot;
-}
-
-enum { UPDATE, HOT_EXACT, HOT_ANY, HOT_VARIANTS };
-
-static void measure_hot(const struct bench *b)
-{
-    static struct figure f[HOT_VARIANTS] = {
-        [UPDATE] = {"hot-16", "bare UPDATE of one row", "1/s", NULL},
-        [HOT_EXACT] = {"hot-16", "append_event, exact: winners", "1/s", &f[UPDATE]},
-        [HOT_ANY] = {"hot-16", "append_event, any version", "1/s", &f[UPDATE]},
+    static struct figure f[FEEDS];
+    PGconn *conn = connect_to(b->conninfo, "trunkline-bench load");
+    struct range range = {
+        sql_int(b->admin, "SELECT min(\"position\") - 1 FROM bench_log WHERE category = 'fill0'"),
+        sql_int(b->admin, "SELECT max(\"position\") FROM bench_log"),
     };
-    struct pool *pool = pool_open(b->conninfo, CONNECTIONS);
-    struct statement update = {.name = "update", .sql = update_sql};
-    struct statement any = {.name = "any", .sql = any_sql};
-    struct hot *hot = hot_new("hot-exact");
-    struct source exact = {next_hot, hot_result, hot};
-    double winners = 0;
+    double ignored;
 
-    report_section("Append, 16 connections, all to one stream", "appends that succeeded, 1/s");
-    sql_exec(b->admin, "DROP TABLE IF EXISTS bench_hot; CREATE TABLE bench_hot (id integer PRIMARY "
-                       "KEY, version bigint NOT NULL) WITH (fillfactor = 50); "
-                       "INSERT INTO bench_hot VALUES (1, 0)");
-    statement_text(&any, "hot-any");
-    statement_text(&any, event_type);
-    statement_invoice(&any);
-    pool_prepare(pool, &update);
-    pool_prepare(pool, &any);
-    pool_prepare(pool, &hot->st[0]);
-    pool_run(pool, &update, 0.3);
-    pool_run(pool, &any, 0.3);
-    pool_run_source(pool, &exact, 0.3);
-    hot->losses = 0;
+    report_section("Reading a category and a topic, pages of 1000", "events/s");
+    for (int v = 0; v < FEEDS; v++) {
+        PGresult *res = PQprepare(conn, feeds[v].name, feeds[v].sql, 0, NULL);
+
+        if (PQresultStatus(res) != PGRES_COMMAND_OK)
+            die(feeds[v].sql, PQerrorMessage(conn));
+        PQclear(res);
+        f[v] = (struct figure){"feeds", feeds[v].label, "events/s",
+                               feeds[v].base >= 0 ? &f[feeds[v].base] : NULL, b->rounds};
+        read_feed(conn, v, &range, 0.3, &ignored);
+    }
     for (int round = 0; round < b->rounds; round++) {
-        struct load load[HOT_VARIANTS];
-
-        sql_exec(b->admin, "CHECKPOINT");
-        load[UPDATE] = pool_run(pool, &update, b->round_s);
-        load[HOT_EXACT] = pool_run_source(pool, &exact, b->round_s);
-        load[HOT_ANY] = pool_run(pool, &any, b->round_s);
-        winners += load[HOT_EXACT].per_s * b->round_s;
-        for (int v = 0; v < HOT_VARIANTS; v++) {
-            f[v].values[round] = load[v].per_s;
-            f[v].cpu_us[round] = load[v].cpu_us;
-        }
+        for (int v = 0; v < FEEDS; v++)
+            f[v].values[round] = read_feed(conn, v, &range, b->round_s, &f[v].cpu_us[round]);
     }
-    for (int v = 0; v < HOT_VARIANTS; v++) {
-        f[v].rounds = b->rounds;
+    for (int v = 0; v < FEEDS; v++)
         report_figure(&f[v]);
+    report_bar_min("read_category(), pages of 1000", figure_ratio(&f[CATEGORY], &f[BARE_CATEGORY]),
+                   0.6, "x bare keyset SELECT");
+    report_bar_min("read() of the topic, pages of 1000",
+                   figure_ratio(&f[TOPIC_READ], &f[BARE_TOPIC]), 0.6, "x bare keyset SELECT");
+    PQfinish(conn);
+}
+
+/* The whole topic by the library's reader: how fast, and how large this process is meanwhile. */
+static void measure_reader(const struct bench *b)
+{
+    uint64_t most = process_resident_bytes(getpid());
+    uint64_t start_ns = clock_ns();
+    uint64_t count = 0;
+    const tl_event *e;
+    tl_client *c;
+    tl_reader *r;
+    tl_status status;
+
+    if (tl_client_open(b->conninfo, NULL, &c) != TL_OK || tl_reader_open_all(c, NULL, &r) != TL_OK)
+        die("tl_reader_open_all", tl_error_message(tl_client_error(c)));
+    while ((status = tl_reader_next(r, &e)) == TL_OK) {
+        if (++count % 100000 == 0 && process_resident_bytes(getpid()) > most)
+            most = process_resident_bytes(getpid());
     }
-    report_note("%.1f conflicts for each winner", (double)hot->losses / winners);
-    report_bar_min("one hot stream, exact version: winners",
-                   figure_ratio(&f[HOT_EXACT], &f[UPDATE]), 0.5, "x bare UPDATE");
-    pool_close(pool);
-    free(hot);
+    if (status != TL_NOTHING)
+        die("tl_reader_next", tl_error_message(tl_client_error(c)));
+    report_note("tl_reader over all %" PRIu64 " events of the topic: %.0f events/s", count,
+                (double)count * 1e9 / (double)(clock_ns() - start_ns));
+    report_bar_max("tl_reader over the whole topic: resident memory of the process",
+                   (double)most / 1024 / 1024, 32, "MiB");
+    tl_reader_close(r);
+    tl_client_close(c);
 }
 
 void measure_store(const struct bench *b)
 {
-    measure_store_small(b);
-    measure_append(b);
-    measure_hot(b);
-    measure_store_large(b);
+    char size[32];
+
+    make_loaded(b);
+    measure_loads(b, "10,000");
+    fill(b, b->store_events);
+    snprintf(size, sizeof size, "%" PRId64 " million", b->store_events / 1000000);
+    measure_loads(b, size);
+    measure_feeds(b);
+    measure_reader(b);
 }

@@ -2,6 +2,7 @@
  * cmd_append.c: trunkline append: an event to a stream, many to one, or many to several, each time all
  * or none.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -261,6 +262,7 @@ static bool arrange(struct input *in)
 {
     size_t n = 0;
 
+    assert(in->event_count > 0);
     in->events = calloc(in->event_count, sizeof *in->events);
     in->numbers = calloc(in->event_count, sizeof *in->numbers);
     in->appended = calloc(in->event_count, sizeof *in->appended);
