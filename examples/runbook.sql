@@ -4,6 +4,14 @@
 --
 -- The ids are any text: user-123 is a stream, event-123 the caller's own key of an event, kept in its
 -- metadata; the same call twice stores it once.
+--
+-- Who knows the calls of "event-driven architecture best practices" finds them as
+--   append_event, get_events_for_aggregate, get_aggregate_version   append (or append_event), read_stream, stream_version
+--   create_command, process_command                                 command_create, command_handler, command_process
+--   update_read_model, get_read_model                               read_model_put, read_model_get
+--   append_to_stream, read_from_stream                              link, read_links
+--   register_event_handler, process_event                           subscribe(target => 'sql:...'), process_event
+--   table aggregates, create_aggregate                              view aggregates, create_aggregate
 \set ON_ERROR_STOP on
 \pset format unaligned
 \pset tuples_only on

@@ -38,4 +38,4 @@ BEGIN
     RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION @extschema@.snapshot_save(text, bigint, jsonb, integer, text, text) IS
-    'Keep the state of a stream after a version, one for each schema version of the state. false: there is a newer one already, or the stream was deleted since. state: JSON of up to 16 MiB. TL005: state NULL, or version ahead of the stream (DETAIL: actual); TL007 too large; 42501 no right to append, or not of this tenant.';
+    'Keep the state of a stream after a version, one for each schema version of the state. false: there is a newer one already, or the stream was deleted since. state: JSON of up to 16 MiB. redact() deletes the snapshots of its stream; a state that was loaded before that is not to be saved after it. TL005: state NULL, or version ahead of the stream (DETAIL: actual); TL007 too large; 42501 no right to append, or not of this tenant.';

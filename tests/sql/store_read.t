@@ -264,6 +264,75 @@ subtest 'EVS-13 position tokens' => sub {
     refuses($s, "SELECT trunkline.position_token('store', -1)", 'TL005', {field => 'position'});
 };
 
+# Each read against the plainest query for it, with arguments by chance (seed: TRUNKLINE_SEED).
+subtest 'any arguments: the answers of a plain query' => sub {
+    my $seed = $ENV{TRUNKLINE_SEED} // time % 1000;
+    note("TRUNKLINE_SEED=$seed");
+    $s->do("SELECT trunkline.create_topic('chance', streams => true)") ;
+    for my $topic (qw(store chance)) {
+        $s->do(<<"SQL");
+SELECT setseed($seed / 1000.0);
+SELECT count(*) FROM (SELECT (SELECT count(*) FROM trunkline.append('ch' || (random() * 2)::int || '-' || (random() * 4)::int,
+        (SELECT jsonb_agg(jsonb_build_object('type', 'e.' || chr(97 + (random() * 3 + g * 0)::int), 'metadata', jsonb_build_object('correlation_id', 'c' || ((random() + g * 0) * 3)::int))) FROM generate_series(1, 1 + (random() * 4 + n * 0)::int) g),
+        topic => '$topic')) FROM generate_series(1, 120) n) i;
+SQL
+        $s->do("SELECT trunkline.set_stream('ch0-1', max_count => 3, topic => '$topic'), trunkline.set_stream('ch1-2', max_age => '1 day', topic => '$topic'), trunkline.delete_stream('ch1-1', topic => '$topic')");
+        $s->do("SELECT count(*) FROM trunkline.append('ch1-1', '{\"type\": \"e.a\"}', topic => '$topic')");
+        my $wrong = $s->error(<<"SQL");
+DO \$do\$
+DECLARE
+    name text; a bigint; u bigint; m int; down boolean; got bigint[]; want bigint[]; ts text[]; c text; top bigint := trunkline.head('$topic'); mid timestamptz; base bigint;
+BEGIN
+    SELECT min("position") - 1 INTO base FROM trunkline.topic_$topic WHERE stream LIKE 'ch%';
+    SELECT created_at INTO mid FROM trunkline.topic_$topic WHERE stream LIKE 'ch%' ORDER BY "position" OFFSET 100 LIMIT 1;
+    PERFORM setseed($seed / 1000.0);
+    FOR i IN 1 .. 400 LOOP
+        name := 'ch' || (random() * 2)::int || '-' || (random() * 4)::int;
+        a := CASE WHEN random() < 0.3 THEN NULL ELSE (random() * 40)::int END;
+        u := CASE WHEN random() < 0.5 THEN NULL ELSE (random() * 40)::int END;
+        m := 1 + (random() * 20)::int;
+        down := random() < 0.5;
+        SELECT array_agg(r.version ORDER BY r.n) INTO got FROM trunkline.read_stream(name, a, u, m, CASE WHEN down THEN 'backward' ELSE 'forward' END, topic => '$topic')
+            WITH ORDINALITY r(position, id, type, source, stream, version, key, tenant_id, data, metadata, expires_at, created_at, n);
+        SELECT array_agg(v ORDER BY CASE WHEN down THEN -v ELSE v END) INTO want FROM (
+            SELECT e.version AS v FROM trunkline.topic_$topic e JOIN trunkline.streams s ON s.stream = e.stream AND s.topic_id = e.topic_id
+             WHERE e.stream = name AND e.version >= s.first_version AND (s.max_count IS NULL OR e.version > s.version - s.max_count)
+               AND CASE WHEN down THEN (coalesce(a, 0) = 0 OR e.version < a) AND e.version >= coalesce(u, 0)
+                        ELSE e.version > coalesce(a, 0) AND (u IS NULL OR e.version <= u) END
+             ORDER BY CASE WHEN down THEN -e.version ELSE e.version END LIMIT m) q;
+        IF got IS DISTINCT FROM want THEN RAISE 'read_stream(%, %, %, %, %): % is not %', name, a, u, m, down, got, want; END IF;
+
+        a := (random() * (top + 10))::bigint;
+        SELECT array_agg(r."position" ORDER BY r.n) INTO got FROM trunkline.read_category(split_part(name, '-', 1), a, m, topic => '$topic', since => CASE WHEN down THEN mid END)
+            WITH ORDINALITY r(position, id, type, source, stream, version, key, tenant_id, data, metadata, expires_at, created_at, n);
+        SELECT array_agg(p ORDER BY p) INTO want FROM (
+            SELECT e."position" AS p FROM trunkline.topic_$topic e JOIN trunkline.streams s ON s.stream = e.stream AND s.topic_id = e.topic_id
+             WHERE e.stream LIKE split_part(name, '-', 1) || '-%' AND e."position" > a AND e.version >= s.first_version AND (s.max_count IS NULL OR e.version > s.version - s.max_count)
+               AND (NOT down OR e.created_at >= mid) ORDER BY 1 LIMIT m) q;
+        IF got IS DISTINCT FROM want THEN RAISE 'read_category(%, %, %, %): % is not %', name, a, m, down, got, want; END IF;
+
+        IF NOT down THEN
+            a := greatest(a, base); -- behind the events above whose times are not in order
+        END IF;
+        ts := CASE WHEN random() < 0.5 THEN ARRAY['e.a', 'e.c'] END;
+        c := CASE WHEN random() < 0.5 THEN 'c1' END;
+        SELECT array_agg(r."position" ORDER BY r.n) INTO got FROM trunkline.read('$topic', a, m, CASE WHEN m % 2 = 0 THEN 'e.*' ELSE '**' END, types => ts, correlation => c,
+                since => CASE WHEN m % 3 = 0 AND NOT down THEN mid END, direction => CASE WHEN down THEN 'backward' ELSE 'forward' END)
+            WITH ORDINALITY r(position, id, type, source, stream, version, key, tenant_id, data, metadata, expires_at, created_at, n);
+        SELECT array_agg(p ORDER BY CASE WHEN down THEN -p ELSE p END) INTO want FROM (
+            SELECT e."position" AS p FROM trunkline.topic_$topic e
+             WHERE CASE WHEN down THEN a = 0 OR e."position" < a ELSE e."position" > a END AND (ts IS NULL OR e.type = ANY (ts)) AND (c IS NULL OR e.metadata ->> 'correlation_id' = c)
+               AND (m % 2 <> 0 OR e.type ~ '^e\.[^.]+\$') AND (m % 3 <> 0 OR down OR e.created_at >= mid)
+             ORDER BY CASE WHEN down THEN -e."position" ELSE e."position" END LIMIT m) q;
+        IF got IS DISTINCT FROM want THEN RAISE 'read(%, %, %, %, %): % is not %', a, m, ts, c, down, got, want; END IF;
+    END LOOP;
+END \$do\$
+SQL
+        is($wrong->{state}, 'none', "topic $topic: 1200 reads") or diag("seed $seed: $wrong->{message}");
+        cmp_ok($s->do("SELECT count(*) FROM trunkline.topic_$topic WHERE stream LIKE 'ch%'"), '>', 200, 'of a good many events');
+    }
+};
+
 # Blocks touched do not depend on the machine. The statistics of these leaves are as young as can be.
 subtest 'what a read costs' => sub {
     $s->do("SELECT count(*) FROM trunkline.append('needle-1', " . events('e', 1, 5) . ')');
