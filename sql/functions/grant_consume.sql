@@ -24,7 +24,7 @@ BEGIN
         @extschema@.type_problem, @extschema@.lock_class, @extschema@.channel, @extschema@.bell_arm,
         @extschema@.bell_disarm, @extschema@.sentinel_try, @extschema@.sentinel_release, @extschema@.listener_join,
         @extschema@.listener_leave, @extschema@.wake_listeners,
-        @extschema@.live_start, @extschema@.live_read, @extschema@.live_read_stream, @extschema@.check_cursor, @extschema@.check_version TO %I', grantee);
+        @extschema@.live_start, @extschema@.live_read, @extschema@.live_read_stream, @extschema@.check_cursor, @extschema@.check_version, @extschema@.raw_channel TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE @extschema@.publish_and_wait TO %I', grantee);
     -- what claim(), ack() and release() are made of
     EXECUTE format('GRANT SELECT ON @extschema@.blocked_keys TO %I', grantee);

@@ -6,7 +6,8 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SEQUENCE @extschema@.replay_ids TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.pause, @extschema@.resume, @extschema@.reset,
         @extschema@.drain, @extschema@.set_slots, @extschema@.replay, @extschema@.cancel_replay,
-        @extschema@.redrive, @extschema@.discard, @extschema@.resolve, @extschema@.dead_chosen, @extschema@.settle_dead TO %I', grantee);
+        @extschema@.redrive, @extschema@.discard, @extschema@.resolve, @extschema@.dead_chosen, @extschema@.settle_dead,
+        @extschema@.raw_channels, @extschema@.raw_channel, @extschema@.emit_channels TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT (subscription_id, event) ON @extschema@.resends TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.webhook_resend, @extschema@.webhook_recover, @extschema@.find_event TO %I', grantee);
     -- of events that they may read

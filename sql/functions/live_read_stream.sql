@@ -3,25 +3,17 @@ CREATE OR REPLACE FUNCTION @extschema@.live_read_stream(
     RETURNS TABLE ("position" bigint, id uuid, type text, source text, stream_name text, version bigint, key text,
         tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz, created_at timestamptz, bytes bigint)
     LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+    SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
-DECLARE
-    s @extschema@.streams;
 BEGIN
-    SELECT x.* INTO s FROM @extschema@.streams x
-     WHERE x.topic_id = @extschema@.topic_id_of(live_read_stream.topic) AND x.stream = live_read_stream.stream
-       AND (live_read_stream.tenant IS NULL OR x.tenant_id = live_read_stream.tenant);
-    PERFORM @extschema@.check_version(live_read_stream.stream, live_read_stream.after, coalesce(s.version, 0));
-    RETURN QUERY EXECUTE format('SELECT q."position", q.id, q.type::text, q.source::text, q.stream::text, q.version, q.key::text, q.tenant_id::text,
-            q.data::jsonb, q.metadata::jsonb, q.expires_at, q.created_at, q.bytes
-          FROM (SELECT p.*, sum(pg_column_size(p.data) + coalesce(pg_column_size(p.metadata), 0)) OVER (ORDER BY p.version ROWS UNBOUNDED PRECEDING) AS bytes
-                  FROM (SELECT e.* FROM @extschema@.%I e
-                         WHERE e.stream = $1 AND e.version > $2 AND ($3 IS NULL OR e.created_at >= $3)
-                         ORDER BY e.version LIMIT $4) p) q
-         WHERE q.bytes - pg_column_size(q.data) - coalesce(pg_column_size(q.metadata), 0) < $5 ORDER BY q.version', 'topic_' || live_read_stream.topic)
-        USING live_read_stream.stream, greatest(live_read_stream.after, s.first_version - 1, s.version - s.max_count),
-            clock_timestamp() - s.max_age, max_events, max_bytes;
+    PERFORM @extschema@.check_version(live_read_stream.stream, live_read_stream.after,
+        @extschema@.stream_version(live_read_stream.stream, live_read_stream.topic, live_read_stream.tenant));
+    RETURN QUERY SELECT q."position", q.id, q.type, q.source, q.stream, q.version, q.key, q.tenant_id, q.data, q.metadata, q.expires_at,
+            q.created_at, q.bytes
+          FROM (SELECT r.*, sum(pg_column_size(r.data) + coalesce(pg_column_size(r.metadata), 0)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes
+                  FROM @extschema@.read_stream(live_read_stream.stream, live_read_stream.after, max_events => live_read_stream.max_events,
+                        tenant_id => live_read_stream.tenant, topic => live_read_stream.topic) r) q
+         WHERE q.bytes - pg_column_size(q.data) - coalesce(pg_column_size(q.metadata), 0) < max_bytes;
     RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION @extschema@.live_read_stream(text, text, bigint, integer, bigint, text) IS

@@ -99,4 +99,15 @@ is stop_program($subscriber), 0, 'it ends when it is told to' or diag slurp($sub
 my $said = slurp($subscriber->{err});
 unlike $said, qr/ended:/, 'no subscription ended by itself';
 like $said, qr/TL_E_CANCELLED reconnects=([4-9]|\d\d)/, 'it did connect again';
+
+# WAK-8: raw channels of mode async are the work of serve. psql says what came when it is given something to do.
+query($db, q(SELECT trunkline.raw_channels('store')));
+my $serve = start_serve($db);
+my $listener = start_program(['sh', '-c', "(echo 'LISTEN \"stream_order-9\"; SELECT 1;'; for i in \$(seq 100); do sleep 0.1; echo 'SELECT 1;'; done) | psql -XAtqd '$db'"]);
+ok wait_for(sub { slurp($listener->{out}) =~ /1/ }), 'LISTEN';
+store('order-9');
+ok wait_for(sub { slurp($listener->{out}) =~ /"stream_order-9" with payload "\{.*"version": 1/ }), 'serve notifies the channels of the stream'
+    or diag slurp($serve->{err});
+stop_program($serve);
+stop_program($listener);
 done_testing;

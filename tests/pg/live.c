@@ -147,6 +147,38 @@ static void filters_combine(void **state)
     assert_int_equal(s[4].count, 0);
 }
 
+/* Of the past it gets what reads give: nothing that was deleted or trimmed; and then everything. */
+static void deleted_and_trimmed_events_are_left_out(void **state)
+{
+    struct env *e = *state;
+    static struct seen gone, trimmed, cat, everything;
+
+    memset(&gone, 0, sizeof gone);
+    memset(&trimmed, 0, sizeof trimmed);
+    memset(&cat, 0, sizeof cat);
+    memset(&everything, 0, sizeof everything);
+    store(e->admin, "a-1", "x", 3);
+    store(e->admin, "a-2", "x", 3);
+    test_db_exec(e->admin, "select trunkline.delete_stream('a-1')");
+    test_db_exec(e->admin, "select trunkline.set_stream('a-2', max_count => 1)");
+    stream(e, "a-1", NULL, &gone);
+    stream(e, "a-2", NULL, &trimmed);
+    category(e, "a", NULL, &cat);
+    all(e, NULL, &everything);
+    run_until_seen(e->c, &everything, 6);
+    run_until_seen(e->c, &trimmed, 1);
+    run_until_seen(e->c, &cat, 1);
+    assert_int_equal(gone.count, 0);
+    assert_int_equal(trimmed.versions[0], 3);
+    store(e->admin, "a-1", "x", 1);
+    store(e->admin, "a-2", "x", 2);
+    run_until_seen(e->c, &everything, 9);
+    run_until_seen(e->c, &gone, 1);
+    run_until_seen(e->c, &trimmed, 3);
+    run_until_seen(e->c, &cat, 4);
+    assert_int_equal(gone.versions[0], 4);
+}
+
 /* The server leaves out what nobody wants, whichever the filters are. */
 static void only_what_somebody_wants_is_sent(void **state)
 {
@@ -555,26 +587,30 @@ static void a_dropped_topic_ends_its_subscriptions(void **state)
     assert_int_equal(tl_live_status(other), TL_OK);
 }
 
+/* grant_consume() is enough, and of no other topic */
 static void who_may_not_read_is_told_at_once(void **state)
 {
     struct env *e = *state;
     static struct seen s;
-    char sql[200];
+    char sql[300], conninfo[500];
     tl_live *live = NULL;
+    tl_client *c;
 
     memset(&s, 0, sizeof s);
     (void)snprintf(sql, sizeof sql,
-                   "create role live_reader_%d; select trunkline.grant_consume('live_reader_%d', "
-                   "'bus')",
+                   "create role live_reader_%d login; "
+                   "select trunkline.grant_consume('live_reader_%d', 'bus')",
                    (int)getpid(), (int)getpid());
     test_db_exec(e->admin, sql);
-    (void)snprintf(sql, sizeof sql, "set role live_reader_%d", (int)getpid());
-    test_db_exec(tl_client_pgconn(e->c), sql);
-    assert_status(e->c, tl_subscribe_all(e->c, NULL, see, &s, &live), TL_E_DENIED);
-    assert_status(e->c, tl_subscribe_all(e->c, TL_LIVE_OPTIONS(.topic = "bus"), see, &s, &live),
-                  TL_OK);
-    test_db_exec(tl_client_pgconn(e->c), "reset role");
-    tl_live_stop(live);
+    (void)snprintf(conninfo, sizeof conninfo, "%s user=live_reader_%d", e->conninfo, (int)getpid());
+    c = open_client(conninfo, "reader", NO_POLL_US);
+    assert_status(c, tl_subscribe_all(c, NULL, see, &s, &live), TL_E_DENIED);
+    assert_status(c, tl_subscribe_stream(c, "a", NULL, see, &s, &live), TL_E_DENIED);
+    assert_status(c, tl_subscribe_all(c, TL_LIVE_OPTIONS(.topic = "bus"), see, &s, &live), TL_OK);
+    run_until(c, is_caught_up, live);
+    test_db_exec(e->admin, "select trunkline.publish('x', '1')");
+    run_until_seen(c, &s, 1);
+    tl_client_close(c);
     (void)snprintf(sql, sizeof sql, "drop owned by live_reader_%d; drop role live_reader_%d",
                    (int)getpid(), (int)getpid());
     test_db_exec(e->admin, sql);
@@ -749,6 +785,7 @@ int main(void)
         test(each_kind_gets_history_and_then_what_comes),
         test(they_begin_where_they_are_told_to),
         test(filters_combine),
+        test(deleted_and_trimmed_events_are_left_out),
         test(only_what_somebody_wants_is_sent),
         test(a_parked_writer_is_waited_for),
         test(a_handler_that_fails_ends_only_itself),

@@ -84,6 +84,7 @@ sub finish {
     }
     $self->{error} = %error ? \%error : undef;
     push @{$self->{notified}}, map { /^Asynchronous notification "(.*?)"(?: with payload "(.*)")? received/ ? $2 // '' : () } @lines;
+    push @{$self->{heard}}, map { /^Asynchronous notification "(.*?)" with payload "(.*)" received/ ? [$1, $2] : () } @lines;
     return join "\n", grep { !/^(?:NOTICE|WARNING|LOCATION|DETAIL|CONTEXT):  |^Asynchronous notification/ } @lines;
 }
 
@@ -123,6 +124,13 @@ sub notifications {
     $self->do('SELECT 1');
     my $payloads = delete $self->{notified};
     return @$payloads;
+}
+
+# The same as [channel, payload], of those that have one.
+sub raw_notifications {
+    my ($self) = @_;
+    $self->do('SELECT 1');
+    return @{delete $self->{heard} // []};
 }
 
 sub close {
