@@ -25,4 +25,4 @@ BEGIN
     RETURN true;
 END $$;
 COMMENT ON FUNCTION @extschema@.raw_channels(text, boolean, text) IS
-    'Turn notifications of every event of a topic for plain LISTEN clients on or off, see emit_channels(). mode async: after commit, by trunkline serve, which costs publishers nothing. mode sync: in the transaction that publishes, which takes the lock of NOTIFY through its commit, so that publishers of the whole server commit one after the other (here 3,200 a second instead of 15,100). It is an ordinary subscription, trunkline/raw_channels/<topic>. true: something changed. TL002 unknown topic, TL005 the field.';
+    'Turn notifications of every event of a topic for plain LISTEN clients on or off, see emit_channels(). mode async: after commit, by trunkline serve, which costs publishers nothing. mode sync: in the transaction that publishes, which takes the lock of NOTIFY through its commit, so that publishers of the whole server commit one after the other: with 32 of them about a fifth of the rate. It is an ordinary subscription, trunkline/raw_channels/<topic>. true: something changed. TL002 unknown topic, TL005 the field.';
