@@ -512,8 +512,9 @@ typedef struct tl_update_options {
     (&(tl_update_options){.size = sizeof(tl_update_options), __VA_ARGS__})
 
 /**
- * Load, decide, save; after a conflict from the beginning, after a lost connection the save alone, with
- * the same event ids.
+ * Load, decide, save; after a conflict from the beginning; while it is not known what became of a save (a
+ * lost connection) that alone, with the same event ids. When it ends so, the next update decides on
+ * what is stored.
  * @param ret_version  may be NULL; version of the aggregate afterwards.
  * @return TL_OK; TL_NOTHING: fn raised nothing, or returned it; what fn returned; errors of load and save.
  *         TL_E_CONFLICT: attempts are used up.

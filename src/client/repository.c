@@ -231,7 +231,8 @@ tl_status tl_repository_reload(tl_repository *r, tl_aggregate *a)
 
 /* ---------------------------------------------------------------------------------- update -- */
 
-/* Save, and again after a lost connection: its events have ids. *left counts down the saves. */
+/* Save, and again while it is not known what became of it: its events have ids. *left counts down the
+ * saves. */
 static tl_status save_through(tl_repository *r, tl_aggregate *a, uint32_t *left)
 {
     uint64_t pause_us = r->c->settings.reconnect_base_us;
@@ -240,7 +241,8 @@ static tl_status save_through(tl_repository *r, tl_aggregate *a, uint32_t *left)
         tl_status status = tl_repository_save(r, a);
 
         (*left)--;
-        if (status != TL_E_CONNECTION || *left == 0)
+        if ((status != TL_E_CONNECTION && !r->c->error.is_outcome_unknown) ||
+            status == TL_E_CANCELLED || *left == 0)
             return status;
         status = tl__client_pause(r->c, pause_us);
         if (status != TL_OK)

@@ -4,6 +4,7 @@
 #include "client_test.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #define ID1 "11111111-1111-4111-8111-111111111111"
@@ -268,6 +269,51 @@ static void a_save_is_repeated(void **state)
     PQfinish(holder);
 }
 
+static pid_t stopped;
+
+static tl_status stop_and_add(tl_aggregate *a, void *userdata)
+{
+    stopped = PQbackendPID(tl_client_pgconn(userdata));
+    assert_int_equal(kill(stopped, SIGSTOP), 0);
+    return add_five(a, NULL);
+}
+
+/* A server session that answers no more, and after the repetition does what it was told: stored once. */
+static void a_silent_save_is_repeated(void **state)
+{
+    struct fixture *f = *state;
+    char sql[100];
+    tl_client *c;
+
+    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 500000), &c),
+                  TL_OK);
+    assert_status(c,
+                  tl_repository_new(c,
+                                    TL_AGGREGATE_TYPE(.name = "number", .create = number_create,
+                                                      .apply = number_apply),
+                                    NULL, &repository),
+                  TL_OK);
+    /* prepared: what waits for an answer is the save */
+    assert_status(c,
+                  tl_repository_update(repository, "0", add_five, NULL,
+                                       TL_UPDATE_OPTIONS(.create = true), NULL),
+                  TL_OK);
+    calls_of_fn = 0;
+    assert_status(c,
+                  tl_repository_update(repository, "1", stop_and_add, c,
+                                       TL_UPDATE_OPTIONS(.create = true), NULL),
+                  TL_OK);
+    assert_int_equal(calls_of_fn, 1);
+    assert_int_equal(event_count(f->db), 2);
+    assert_int_equal(kill(stopped, SIGCONT), 0);
+    snprintf(sql, sizeof sql, "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE pid = %d",
+             (int)stopped);
+    wait_for(f->db, sql);
+    assert_int_equal(event_count(f->db), 2);
+    repository = tl_repository_free(repository);
+    c = tl_client_close(c);
+}
+
 /* ---------------------------------------------------------------------------------- reading -- */
 
 static void append_n(struct fixture *f, int n)
@@ -405,6 +451,7 @@ int main(void)
         test_with_client(a_lost_commit_is_repeated),
         test_with_client(an_append_that_waits_is_ended),
         test_with_client(a_save_is_repeated),
+        test_with_client(a_silent_save_is_repeated),
         test_with_client(a_reader_survives),
         test_with_client(an_outage_is_an_error),
     };
