@@ -15,6 +15,12 @@ BEGIN
     place := array_fill(1, ARRAY[n]);
     e := @extschema@.parse_events(list, place, ARRAY[append.stream], false);
     PERFORM @extschema@.check_events(append.topic, t.max_bytes, place, NULL, false, e.types, e.data, e.metadata, e.sources, e.keys);
+    IF n = 1 AND num_nonnulls(e.keys[1], e.expires[1]) = 0 THEN
+        RETURN QUERY SELECT a.id, a.version, a."position", a.deduplicated
+            FROM @extschema@.append_event(append.stream, e.types[1], e.data[1], append.expected_version, e.ids[1], e.metadata[1], e.sources[1],
+                append.tenant_id, append.topic) a;
+        RETURN;
+    END IF;
     RETURN QUERY SELECT a.id, a.version, a."position", a.deduplicated
         FROM @extschema@.append_core(append.topic, t.topic_id, ARRAY[append.stream], ARRAY[append.expected_version], place, false,
             e.types, e.data, e.metadata, e.ids, e.sources, e.keys, e.expires, append.tenant_id) a;

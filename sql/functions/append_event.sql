@@ -9,7 +9,6 @@ CREATE OR REPLACE FUNCTION @extschema@.append_event(stream text, type text, data
 DECLARE
     new_version bigint;
     owner       pg_catalog.text;
-    is_new      boolean := false;
 BEGIN
     IF append_event.topic OPERATOR(pg_catalog.=) 'store'
         AND append_event.type OPERATOR(pg_catalog.!~~) ALL ('{"", .%, %., %..%, %*%}')
@@ -42,7 +41,7 @@ BEGIN
                 THEN
                     INSERT INTO @extschema@.streams AS s (topic_id, stream, version, tenant_id)
                         VALUES (2, append_event.stream, 1, append_event.tenant_id) ON CONFLICT DO NOTHING
-                        RETURNING true, s.version, s.tenant_id INTO is_new, new_version, owner;
+                        RETURNING s.version, s.tenant_id INTO new_version, owner;
                 END IF;
             ELSIF append_event.expected_version OPERATOR(pg_catalog.>) 0 AND append_event.event_id IS NULL THEN
                 -- the common way to lose, made short
@@ -66,14 +65,9 @@ BEGIN
                     RETURNING e.id, e.version, e."position", false;
                 RETURN;
             END IF;
-            -- known: leave the stream as it was
-            IF is_new THEN
-                DELETE FROM @extschema@.streams s
-                 WHERE s.topic_id OPERATOR(pg_catalog.=) 2 AND s.stream OPERATOR(pg_catalog.=) append_event.stream;
-            ELSE
-                UPDATE @extschema@.streams AS s SET version = new_version OPERATOR(pg_catalog.-) 1
-                 WHERE s.topic_id OPERATOR(pg_catalog.=) 2 AND s.stream OPERATOR(pg_catalog.=) append_event.stream;
-            END IF;
+            -- known: leave the stream as it was; of a new one it is not known, so append_one() raises
+            UPDATE @extschema@.streams AS s SET version = new_version OPERATOR(pg_catalog.-) 1
+             WHERE s.topic_id OPERATOR(pg_catalog.=) 2 AND s.stream OPERATOR(pg_catalog.=) append_event.stream;
         ELSIF new_version IS NOT NULL THEN
             -- a NULL that is given is checked, which costs as much as a value
             IF append_event.source IS NULL AND append_event.metadata IS NULL AND owner IS NULL THEN

@@ -8,6 +8,7 @@ DECLARE
     t     record := @extschema@.append_topic(append_rows.topic);
     n     integer := cardinality(types);
     field text;
+    e     record;
 BEGIN
     PERFORM @extschema@.check_stream(append_rows.stream);
     PERFORM @extschema@.check_append(n, append_rows.expected_version, append_rows.tenant_id);
@@ -21,6 +22,13 @@ BEGIN
     END IF;
     PERFORM @extschema@.check_events(append_rows.topic, t.max_bytes, NULL, NULL, false, types, append_rows.data, append_rows.metadata,
         append_rows.sources, NULL);
+    IF n = 1 THEN
+        SELECT * INTO e FROM unnest(types, append_rows.data, append_rows.metadata, append_rows.ids, append_rows.sources) u(type, data, metadata, id, source);
+        RETURN QUERY SELECT a.id, a.version, a."position", a.deduplicated
+            FROM @extschema@.append_event(append_rows.stream, e.type, e.data, append_rows.expected_version, e.id, e.metadata, e.source,
+                append_rows.tenant_id, append_rows.topic) a;
+        RETURN;
+    END IF;
     RETURN QUERY SELECT a.id, a.version, a."position", a.deduplicated
         FROM @extschema@.append_core(append_rows.topic, t.topic_id, ARRAY[append_rows.stream], ARRAY[append_rows.expected_version],
             array_fill(1, ARRAY[n]), false, types, append_rows.data, append_rows.metadata, append_rows.ids, append_rows.sources, NULL, NULL,

@@ -53,6 +53,7 @@ subtest 'EVS-1, EVS-5: several events' => sub {
     returns($s, q(SELECT version FROM trunkline.append('order-7', '{"type": "d"}', 3)), 4, 'one object');
     returns($s, q(SELECT version FROM trunkline.append_rows('order-7', '{e,f}', ARRAY['1', NULL]::jsonb[], ARRAY[NULL, '{"m": 1}']::jsonb[], NULL, '{s,NULL}', 4)), "5\n6", 'as arrays');
     returns($s, q(SELECT type, data, source, metadata FROM trunkline.topic_store WHERE stream = 'order-7' AND version > 4 ORDER BY version), qq(e|1|s|\nf|null||{"m": 1}), 'which are stored alike');
+    returns($s, q(SELECT version FROM trunkline.append_rows('order-7', '[3:3]={g}', '[2:2]={1}', NULL, NULL, '[0:0]={s}', 6)), 7, 'arrays that begin elsewhere');
     returns($s, q(SELECT min(version), max(version), count(DISTINCT "position") FROM trunkline.append_rows('big-1', array_fill('t'::text, '{10000}'), array_fill('1'::jsonb, '{10000}'))), '1|10000|10000', '10000 of them');
 };
 

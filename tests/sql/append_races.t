@@ -123,6 +123,17 @@ subtest 'deadlock-free: a third holds what both want' => sub {
     is($last->() - $before, 5, 'all of them');
 };
 
+subtest 'deadlock-free: ids are claimed in one order' => sub {
+    my ($low, $high) = map { $id->($_) } '555001', '555002';
+    my $d = session();
+    $c->do('BEGIN; ' . event('cl-1', 0, "'$low'"));
+    $a->start($several->('cl-2', "$high,$low", 0));
+    $a->wait_blocked;
+    is($d->do(event('cl-3', 0, "'$high'")), '1|f', 'who waits for the lower one has not taken the higher');
+    $c->do('ROLLBACK');
+    is(answer($a), 'TL003 reason=stream index=0', 'and finds it taken');
+};
+
 subtest 'savepoints' => sub {
     my $before = $last->();
     $a->do("BEGIN; SAVEPOINT x; SELECT trunkline.append_event('sp-1', 'a', '1', 0); ROLLBACK TO x");

@@ -106,6 +106,8 @@ subtest 'EVS-14: nobody else changes an event' => sub {
     $s->do("RESET trunkline.redacting; SELECT trunkline.append_event('g-1', 'a', '2')");
     is($s->error("BEGIN; SELECT trunkline.redact('$id', 'r', metadata => true), trunkline.redact(e.id, 'r') FROM trunkline.topic_store e WHERE stream = 'g-1' AND version = 2; UPDATE trunkline.leaf_store_0 SET data = 'null'")->{state}, '42501', 'in the transaction of a redaction');
     $s->do('ROLLBACK');
+    is($s->error("BEGIN; SELECT trunkline.redact_at('store', a.\"position\", 'r') FROM trunkline.append_event('g-1', 'a', '3') a; SELECT set_config('trunkline.redacting', (SELECT max(audit_id) FROM trunkline.audit)::text, true); UPDATE trunkline.leaf_bus_0 SET data = 'null'")->{state}, '42501', 'with an entry of another topic');
+    $s->do('ROLLBACK');
     refuses($s, "$_", '42501', {table => 'audit'}, $_) for 'UPDATE trunkline.audit SET actor = \'x\'', 'DELETE FROM trunkline.audit', 'TRUNCATE trunkline.audit';
 };
 

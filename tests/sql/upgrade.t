@@ -99,6 +99,11 @@ is($publisher->do(q(SELECT "position" FROM trunkline.publish('new', '1', source 
 is($publisher->error(q(INSERT INTO trunkline.topic_bus (type, data) VALUES ('new', '1')))->{state}, 'none', 'by INSERT too');
 is($publisher->error(q(SELECT trunkline.publish('new', '1', 'store')))->{state}, '42501', 'and no more than that');
 
+is($old->do(q(SELECT string_agg(indexrelid::regclass::text, ' ' ORDER BY indexrelid::regclass::text) FROM pg_index WHERE indrelid IN ('trunkline.leaf_store_0'::regclass, 'trunkline.leaf_bus_0'::regclass) AND NOT indisprimary)),
+    'trunkline.leaf_store_0_category trunkline.leaf_store_0_correlation trunkline.leaf_store_0_stream', 'leaves of store have the indexes of streams, others do not');
+is($old->do(q(SELECT version, "position" FROM trunkline.append('order-1', '[{"type": "a"}, {"type": "b"}]', 0))), "1|7\n2|8", 'append() works, behind the events of before');
+is($old->error('DELETE FROM trunkline.audit')->{state}, '42501', 'audit is guarded');
+
 my $consumer = session(db => $old_db, role => $consumer_role);
 is($consumer->do(q(SELECT trunkline.subscribe('app', '**', start_at => 'beginning') > 0; SELECT count(*) FROM trunkline.claim('app', max_events => 5))), "t\n5", 'a role that could consume has what that takes now');
 is($consumer->error(q(SELECT * FROM trunkline.topic_store))->{state}, '42501', 'and no more than that');
