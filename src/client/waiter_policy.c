@@ -8,7 +8,7 @@
 #define NAP_MIN_US 200
 #define NAP_MAX_US 2000
 #define PLENTY_ROWS 16
-#define PLENTY_NAP_LOOKS 4   /* so many events a look: fewer looks leave publishers the processor */
+#define PLENTY_NAP_LOOKS 4 /* so many events a look: fewer looks leave publishers the processor */
 #define NAP_PLENTY_MAX_US 10000
 #define NAP_PARKED_US 5000 /* a publisher sits in its transaction: arming fails */
 #define NAP_PARKED_MAX_US 20000
