@@ -648,6 +648,7 @@ static void without_listen_it_polls(void **state)
     static struct seen s;
     tl_client *c = NULL;
     tl_live_stats stats;
+    uint64_t begin_us;
     tl_live *live;
 
     memset(&s, 0, sizeof s);
@@ -662,12 +663,65 @@ static void without_listen_it_polls(void **state)
         store(e->admin, "a-1", "x", 1);
         run_until_seen(c, &s, i);
     }
-    tl_client_get_live_stats(c, &stats);
+    /* 20 looks of 100 ms; at the default of 1 s they would take 17 s */
+    begin_us = clock_us();
+    do {
+        assert_true(turn(c) >= 0);
+        tl_client_get_live_stats(c, &stats);
+    } while (stats.feed_reads < 20);
+    assert_true(clock_us() - begin_us < 12 * SECOND_US);
     assert_false(stats.is_listening);
     assert_int_equal(number(e->admin, "select count(*) from pg_locks where locktype = 'advisory' "
                                       "and database = (select oid from pg_database where datname = "
                                       "current_database())"),
                      0);
+    tl_client_close(c);
+}
+
+static void allow_connections(struct env *e, const char *yes)
+{
+    char text[500];
+    PGconn *elsewhere;
+
+    (void)snprintf(text, sizeof text, "%s dbname=postgres", e->conninfo);
+    elsewhere = test_db_connect(text);
+    (void)snprintf(text, sizeof text, "alter database \"%s\" allow_connections %s", PQdb(e->admin),
+                   yes);
+    test_db_exec(elsewhere, text);
+    PQfinish(elsewhere);
+}
+
+/* WAK-4: a server that stays away ends them when the client's attempts are used up */
+static void a_server_that_stays_away_ends_them(void **state)
+{
+    struct env *e = *state;
+    static struct script s;
+    tl_client *c = NULL;
+    tl_live *live;
+    tl_status status;
+
+    memset(&s, 0, sizeof s);
+    assert_status(
+        c,
+        tl_client_open(e->conninfo,
+                       TL_CLIENT_OPTIONS(.application_name = "leaving", .reconnect_attempts = 2,
+                                         .reconnect_base_us = 10000),
+                       &c),
+        TL_OK);
+    assert_status(c, tl_subscribe_all(c, TL_LIVE_OPTIONS(.ended = note_end), play, &s, &live),
+                  TL_OK);
+    run_until(c, is_caught_up, live);
+    allow_connections(e, "false");
+    test_db_exec(e->admin, "select pg_terminate_backend(pid) from pg_stat_activity where "
+                           "application_name = 'leaving'");
+    while ((status = turn(c)) == TL_OK) {
+    }
+    assert_int_equal(status, TL_E_CONNECTION);
+    assert_int_equal(tl_live_status(live), TL_E_CONNECTION);
+    assert_int_equal(s.ended_status, TL_E_CONNECTION);
+    assert_int_equal(tl_client_fd(c), -1);
+    assert_status(c, tl_client_process(c), TL_NOTHING);
+    allow_connections(e, "true");
     tl_client_close(c);
 }
 
@@ -801,6 +855,7 @@ int main(void)
         test(who_may_not_read_is_told_at_once),
         test(an_append_wakes_it),
         test(without_listen_it_polls),
+        test(a_server_that_stays_away_ends_them),
         test(running_ends_by_time_and_by_wake),
         test(slow_handlers_run_in_slices),
         test(pages_of_large_events_are_short),
