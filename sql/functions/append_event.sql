@@ -16,12 +16,16 @@ BEGIN
         AND coalesce(append_event.source OPERATOR(pg_catalog.<>) '', true)
         AND coalesce(pg_catalog.jsonb_typeof(append_event.metadata) OPERATOR(pg_catalog.=) 'object'
             AND pg_catalog.pg_column_size(append_event.metadata) OPERATOR(pg_catalog.<=) 65536, true)
-        AND pg_catalog.pg_column_size(append_event.data) OPERATOR(pg_catalog.<=) 1024
+        AND append_event.data IS NOT NULL
         -- caller(), see there
         AND pg_catalog.has_column_privilege(
             CASE WHEN pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none' THEN session_user::pg_catalog.text
                  ELSE pg_catalog.current_setting('role') END, '@extschema@.topic_store', 'stream', 'REFERENCES')
     THEN
+        -- 1024 is the least limit a topic can have
+        IF pg_catalog.pg_column_size(append_event.data) OPERATOR(pg_catalog.>) 1024 THEN
+            PERFORM @extschema@.check_size('store', pg_catalog.pg_column_size(append_event.data));
+        END IF;
         -- topic 2 is store: zz_builtin_topics.sql
         UPDATE @extschema@.streams AS s SET version = s.version OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.clock_timestamp()
          WHERE s.topic_id OPERATOR(pg_catalog.=) 2 AND s.stream OPERATOR(pg_catalog.=) append_event.stream
