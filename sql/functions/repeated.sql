@@ -58,7 +58,7 @@ BEGIN
             'Repeat an append as it was; the event named here is new.');
     END IF;
     FOR w IN 1 .. cardinality(streams) LOOP
-        IF expected[w] = -1 AND first[w] = 1 OR expected[w] > 0 AND first[w] <> expected[w] + 1
+        IF expected[w] = -1 AND first[w] = 1 OR expected[w] > 0 AND first[w] - 1 <> expected[w]
             OR expected[w] = 0 AND first[w] <> 1 AND NOT EXISTS (SELECT FROM @extschema@.streams s
                 WHERE s.topic_id = repeated.topic_id AND s.stream = streams[w] AND s.first_version > 1)
         THEN

@@ -136,6 +136,7 @@ subtest 'PUB-4, IDM-1: the same append again' => sub {
     returns($s, $many->(12, 13, 2, 1), join("\n", (split /\n/, $again)[1, 2]), 'a part of it with its version');
     refuses($s, $many->(11, 13, 2, 1), 'TL003', {reason => 'expectation', field => 'expected_version', stream => 'r-1', version => 2}, 'expecting something else');
     refuses($s, $many->(11, 13, 0, 1), 'TL003', {reason => 'expectation'}, 'expecting no stream');
+    refuses($s, $many->(11, 13, '9223372036854775807', 1), 'TL003', {reason => 'expectation'}, 'expecting the last of all versions');
     refuses($s, $many->(11, 13, 1, 2), 'TL003', {reason => 'content', id => $id->(11), index => 0}, 'other content');
     refuses($s, "SELECT * FROM trunkline.append_event('r-1', 'b', '1', 0, '" . $id->(1) . "')", 'TL003', {reason => 'content'}, 'another type');
     refuses($s, "SELECT * FROM trunkline.append_event('r-1', 'a', '1', 0, '" . $id->(1) . "', source => 's')", 'TL003', {reason => 'content'}, 'another source');
