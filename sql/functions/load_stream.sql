@@ -24,7 +24,7 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM @extschema@.readable(load_stream.topic);
         RETURN;
-    ELSIF load_stream.tenant_id <> coalesce(s.tenant_id, '') THEN
+    ELSIF NOT coalesce(s.tenant_id = load_stream.tenant_id, load_stream.tenant_id IS NULL) THEN
         RETURN;
     END IF;
     -- one from before a deletion is of another life

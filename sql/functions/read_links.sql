@@ -26,7 +26,7 @@ BEGIN
                 FROM @extschema@.%I x WHERE x."position" = $1 AND x.id = $2 AND x."position" <= $3', 'topic_' || l.topic)
                 INTO e USING l.event_position, l.event_id, top;
         END IF;
-        CONTINUE WHEN read_links.tenant <> coalesce(e.tenant_id, '');
+        CONTINUE WHEN NOT coalesce(e.tenant_id = read_links.tenant, read_links.tenant IS NULL);
         r := ROW(l."position", l.linked_at, l.topic, l.event_id, e.*);
         RETURN NEXT r;
         n := n + 1;

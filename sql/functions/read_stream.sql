@@ -27,7 +27,7 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM @extschema@.readable(read_stream.topic);
         RETURN;
-    ELSIF read_stream.tenant_id <> coalesce(s.tenant_id, '') THEN
+    ELSIF NOT coalesce(s.tenant_id = read_stream.tenant_id, read_stream.tenant_id IS NULL) THEN
         RETURN;
     ELSIF read_stream.upcast THEN
         RETURN QUERY SELECT r."position", r.id, r.type, r.source, r.stream, r.version, r.key, r.tenant_id, u.data, u.metadata, r.expires_at, r.created_at

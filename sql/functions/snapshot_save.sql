@@ -22,7 +22,7 @@ BEGIN
             jsonb_build_object('field', 'topic', 'value', snapshot_save.topic), 'The owner of the schema gives the right with grant_append().');
     END IF;
     SELECT x.version, x.first_version, x.tenant_id INTO s FROM @extschema@.streams x WHERE x.topic_id = number AND x.stream = snapshot_save.stream;
-    IF FOUND AND snapshot_save.tenant_id <> coalesce(s.tenant_id, '') THEN
+    IF FOUND AND NOT coalesce(s.tenant_id = snapshot_save.tenant_id, snapshot_save.tenant_id IS NULL) THEN
         PERFORM @extschema@.fail('42501', format('stream "%s" is not of tenant "%s"', snapshot_save.stream, snapshot_save.tenant_id),
             jsonb_build_object('field', 'tenant_id', 'stream', snapshot_save.stream));
     ELSIF coalesce(snapshot_save.version > s.version, true) THEN

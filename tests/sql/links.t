@@ -22,6 +22,7 @@ is(linked(', 2'), '3=store/3 4=bus/4 5=own/5', 'after is exclusive');
 is(linked(', 1, 2'), '2=store/2 3=store/3', 'a limit');
 is(linked(', 5'), '', 'at the end');
 is(linked(", tenant => 'A'"), '3=store/3', 'TEN-2 of a tenant');
+is(linked(", tenant => ''"), '', 'an empty name is no system');
 is(linked(", 0, 1, tenant => 'A'"), '3=store/3', 'the limit counts what is its');
 is($s->do("SELECT l.event_id = l.id AND l.\"position\" = e.\"position\" AND l.metadata IS NOT DISTINCT FROM e.metadata AND l.stream = e.stream AND l.version = 1 FROM trunkline.read_links('all') l JOIN trunkline.topic_store e USING (id) LIMIT 1"), 't', 'whole events');
 is($s->do('SELECT count(*) FROM trunkline.topic_store'), 3, 'and no copies');

@@ -43,6 +43,7 @@ for my $topic (qw(store own)) {
         refuses($s, "SELECT trunkline.snapshot_save('o-1', 11, '1'$t)", 'TL005', {field => 'version', stream => 'o-1', actual => 10}, 'SNP-1 ahead of the stream');
         refuses($s, "SELECT trunkline.snapshot_save('o-9', 1, '1'$t)", 'TL005', {field => 'version', stream => 'o-9', actual => 0}, 'of no stream');
         refuses($s, "SELECT trunkline.snapshot_save('o-1', $_, '1'$t)", 'TL005', {field => 'version', limit => 1}) for 0, -1, 'NULL';
+        refuses($s, "SELECT trunkline.snapshot_save('o-1', 1, '1'$t, tenant_id => '')", '42501', {field => 'tenant_id'}, 'an empty name is no system');
         refuses($s, "SELECT trunkline.snapshot_save('o-1', 1, NULL$t)", 'TL005', {field => 'state'}, 'SNP-1 no state');
         refuses($s, "SELECT trunkline.snapshot_save('o-1', 1, '1', $_$t)", 'TL005', {field => 'schema_version', limit => 1}) for 0, 'NULL';
         refuses($s, "SELECT trunkline.snapshot_save('o-1', 1, to_jsonb(repeat('x', 16777216))$t)", 'TL007', {field => 'state', limit => 16777216}, 'too large');

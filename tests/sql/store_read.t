@@ -145,7 +145,10 @@ for my $topic (qw(store own)) {
             is(got("read_stream('ten-a', tenant_id => $other, $t)"), '', "not as $other");
             is(got("load_stream('ten-a', tenant_id => $other, $t)"), '', "load: not as $other");
         }
-        is(got("read_stream('ten-0', tenant_id => 'A', $t)"), '', 'no system stream');
+        for my $other ("'A'", "''") {
+            is(got("read_stream('ten-0', tenant_id => $other, $t)"), '', "no system stream as $other");
+            is(got("load_stream('ten-0', tenant_id => $other, $t)"), '', "load: no system stream as $other");
+        }
         is(got("read_stream('ten-a', $t)"), '1 2 3', 'system reads all');
         is(got("load_stream('ten-a', tenant_id => 'A', $t)"), '1 2 3', 'load its own');
         is(got("read_category('ten', tenant_id => 'B', $t)", 'r.stream'), 'ten-b ten-b', 'category');
