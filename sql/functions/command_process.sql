@@ -32,8 +32,12 @@ BEGIN
     WHILE problem IS NULL AND outcome = 'failed' LOOP
         c.attempts := c.attempts + 1;
         BEGIN
-            seen := @extschema@.stream_version(c.aggregate, topic, c.tenant_id);
-            IF (CASE c.expected_version WHEN -1 THEN seen = 0 ELSE c.expected_version <> seen END) THEN
+            SELECT i.version, i.state INTO seen, state FROM @extschema@.stream_info(c.aggregate, topic, c.tenant_id) i;
+            seen := coalesce(seen, 0);
+            -- as append() would decide
+            IF (CASE c.expected_version WHEN -1 THEN seen = 0 OR state <> 'open' WHEN 0 THEN seen <> 0 AND state <> 'deleted'
+                ELSE c.expected_version <> seen END)
+            THEN
                 problem := format('aggregate "%s" is at version %s, expected %s', c.aggregate, seen,
                     CASE c.expected_version WHEN -1 THEN 'exists' WHEN 0 THEN 'no_stream' ELSE c.expected_version::text END);
                 EXIT;

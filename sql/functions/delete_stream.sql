@@ -21,6 +21,11 @@ BEGIN
     ELSIF octet_length(delete_stream.reason) > 1000 THEN
         PERFORM @extschema@.fail('TL005', 'reason is longer than 1000 bytes', '{"field": "reason", "limit": 1000}');
     END IF;
+    IF delete_stream.hard THEN
+        -- before the stream, as command_process() locks them
+        PERFORM FROM @extschema@.commands c WHERE c.topic_id = number AND c.aggregate = delete_stream.stream AND c.status = 'pending'
+          ORDER BY c.id FOR NO KEY UPDATE;
+    END IF;
     SELECT x.* INTO s FROM @extschema@.streams x WHERE x.topic_id = number AND x.stream = delete_stream.stream FOR NO KEY UPDATE;
     IF FOUND AND s.tenant_id IS DISTINCT FROM delete_stream.tenant_id AND delete_stream.tenant_id IS NOT NULL THEN
         PERFORM @extschema@.fail('42501', format('stream "%s" is not of tenant "%s"', delete_stream.stream, delete_stream.tenant_id),
@@ -49,4 +54,4 @@ BEGIN
     RETURN true;
 END $$;
 COMMENT ON FUNCTION @extschema@.delete_stream(text, bigint, boolean, text, text, text) IS
-    'Delete a stream: reads of it give nothing; the log keeps its events. The next append, expecting no stream, any or the version it has, opens it again and goes on with the next version. hard: for ever; no append is possible any more and the payloads of all its events are redacted, which takes a reason and the right to redact. true: deleted; false: it was not there, or deleted so before. An entry of audit says who did it. expected_version and tenant_id as in append(). TL001 the stream is not as expected, TL005 names the field, 42501 no right.';
+    'Delete a stream: reads of it give nothing; the log keeps its events. The next append, expecting no stream, any or the version it has, opens it again and goes on with the next version. hard: for ever; no append is possible any more, the payloads of all its events and commands are redacted and commands that wait are rejected, which takes a reason and the right to redact. true: deleted; false: it was not there, or deleted so before. An entry of audit says who did it. expected_version and tenant_id as in append(). TL001 the stream is not as expected, TL005 names the field, 42501 no right.';

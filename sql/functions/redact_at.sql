@@ -30,6 +30,7 @@ BEGIN
         RETURNING a.audit_id INTO new_entry;
     PERFORM @extschema@.redact_rows(topic, number, ARRAY["position"], new_entry, NOT metadata);
     PERFORM @extschema@.redact_snapshots(number, ARRAY[e.stream::text]);
+    PERFORM @extschema@.redact_commands(number, e.stream, ARRAY[e.id], new_entry, NOT metadata);
     RETURN true;
 END $$;
 COMMENT ON FUNCTION @extschema@.redact_at(text, bigint, text, boolean) IS

@@ -13,6 +13,7 @@ BEGIN
         last := last + 1000;
     END LOOP;
     PERFORM @extschema@.redact_snapshots(redact_stream.topic_id, ARRAY[stream]);
+    PERFORM @extschema@.redact_commands(redact_stream.topic_id, stream, NULL, redact_stream.audit_id, false);
 END $$;
 COMMENT ON FUNCTION @extschema@.redact_stream(text, integer, text, bigint, bigint) IS
     'Internal: take the payload from all events of a stream, a thousand at a time.';

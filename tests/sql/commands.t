@@ -143,6 +143,10 @@ subtest 'CMD-5 expected version, and decided anew after a conflict' => sub {
     is(process($id), 'f', 'exists, but it does not');
     is(process(create('absent-1', 'nothing', ', expected_version => 0')), 't', 'no_stream, and there is none');
 
+    $s->do("SELECT version FROM trunkline.append('again-1', '{\"type\": \"x\"}'); SELECT trunkline.delete_stream('again-1')");
+    is(process(create('again-1', 'nothing', ', expected_version => -1')), 'f', 'exists, but it was deleted');
+    is(process(create('again-1', 'add', ', expected_version => 0')), 't', 'no_stream opens one that was deleted again');
+
     my ($holder, $worker) = (session(), session());
     $holder->do('SELECT pg_advisory_lock(77)');
     $id = create('meet-1', 'meet');
@@ -154,6 +158,35 @@ subtest 'CMD-5 expected version, and decided anew after a conflict' => sub {
     is($s->do("SELECT attempts FROM trunkline.commands WHERE id = '$id'"), 2, 'at the second attempt');
     is($s->do("SELECT string_agg(type || data, ' ' ORDER BY version) FROM trunkline.read_stream('meet-1')"), 'firstnull met1', 'decided on what was there');
     $_->close for $holder, $worker;
+};
+
+subtest 'EVS-14 redaction takes the arguments too' => sub {
+    my $made = create('gdpr-1', 'add', ", metadata => '{\"user\": \"u\"}'");
+    my $other = create('gdpr-1', 'add');
+    is(process($_), 't', 'processed') for $made, $other;
+    my $arguments = sub { $s->do("SELECT data, metadata - 'redacted', metadata ? 'redacted', status FROM trunkline.commands WHERE id = '$_[0]'") };
+    returns($s, "SELECT trunkline.redact(event_ids[2], 'r', metadata => false) FROM trunkline.commands WHERE id = '$made'", 't', 'one of its events');
+    is($arguments->($made), 'null|{"user": "u"}|t|processed', 'the command that it came of');
+    returns($s, "SELECT trunkline.redact(event_ids[1], 'r') FROM trunkline.commands WHERE id = '$made'", 't', 'the other one');
+    is($arguments->($made), 'null|{}|t|processed', 'with its metadata');
+    is($arguments->($other), '{"n": 1}|||processed', 'and no other command');
+
+    # a command under way, and one that waits: whoever is second waits, and nobody for ever
+    my ($holder, $worker, $eraser) = (session(), session(), session());
+    my ($running, $waiting) = (create('gdpr-1', 'meet'), create('gdpr-1', 'add'));
+    $holder->do('SELECT pg_advisory_lock(77)');
+    $worker->start("SELECT trunkline.command_process('$running')");
+    $worker->wait_blocked;
+    $eraser->start("SELECT trunkline.delete_stream('gdpr-1', hard => true, reason => 'r')");
+    $eraser->wait_blocked;
+    $holder->do('SELECT pg_advisory_unlock(77)');
+    is($worker->finish, 't', 'the command ends');
+    is($eraser->finish, 't', 'and then its stream');
+    is($s->do("SELECT bool_and(data = 'null') FROM trunkline.read('store', max_events => 10000) WHERE stream = 'gdpr-1'"), 't', 'no payload');
+    is($arguments->($_), 'null|{}|t|processed', 'nor arguments') for $made, $other, $running;
+    is($arguments->($waiting), 'null|{}|t|rejected', 'nor of the one that waits');
+    is(process($waiting), 'f', 'which waits no more');
+    $_->close for $holder, $worker, $eraser;
 };
 
 subtest 'TEN-1 tenants' => sub {
