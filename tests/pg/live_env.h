@@ -164,9 +164,9 @@ static inline void run_until(tl_client *c, state_fn is_reached, void *arg)
 /* What a handler saw. */
 struct seen {
     int count;
+    int until; /* for has_seen */
     int64_t positions[MAX_SEEN];
     int64_t versions[MAX_SEEN];
-    int until; /* for has_seen */
 };
 
 static inline int see(tl_live *live, const tl_event *e, void *userdata)
