@@ -17,6 +17,8 @@ BEGIN
         AND coalesce(pg_catalog.jsonb_typeof(append_event.metadata) OPERATOR(pg_catalog.=) 'object'
             AND pg_catalog.pg_column_size(append_event.metadata) OPERATOR(pg_catalog.<=) 65536, true)
         AND append_event.data IS NOT NULL
+        -- else perhaps made by next_id(), for an event that is there: append_core() looks
+        AND coalesce(pg_catalog.substr(append_event.event_id::pg_catalog.text, 15, 4) OPERATOR(pg_catalog.<>) '7002', true)
         -- caller(), see there
         AND pg_catalog.has_column_privilege(
             CASE WHEN pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none' THEN session_user::pg_catalog.text

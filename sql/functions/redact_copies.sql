@@ -6,6 +6,12 @@ DECLARE
     total bigint := 0;
     n     bigint;
 BEGIN
+    -- a subscription that stopped at the event says why; before its retries, as ack() locks them
+    UPDATE @extschema@.subscriptions s
+       SET pause_reason = substring(s.pause_reason FROM '^event at position [0-9]+ [^:]*: ') || 'redacted'
+     WHERE s.topic_id = redact_copies.topic_id
+       AND CASE WHEN s.pause_reason ~ '^event at position [0-9]{1,18} [^:]*: '
+                THEN substring(s.pause_reason FROM '^event at position ([0-9]+)')::bigint = ANY (positions) END;
     -- in the order in which claims lock them; retries of events in the log have no copy, but perhaps an error that quotes it
     PERFORM FROM @extschema@.retries r
       WHERE r.subscription_id IN (SELECT s.subscription_id FROM @extschema@.subscriptions s WHERE s.topic_id = redact_copies.topic_id)

@@ -118,6 +118,24 @@ subtest 'EVS-5: several streams' => sub {
     is($last->(), $before, 'none of them spent a position');
 };
 
+subtest 'IDM-1: the id of an event that got it from us' => sub {
+    $s->do("SELECT trunkline.create_topic('made', streams => true)");
+    for my $topic (qw(store made)) {
+        my ($id, $position) = split /\|/, $s->do("SELECT id, \"position\" FROM trunkline.append_event('made-1', 'a', '1', topic => '$topic')");
+        my $before = $s->do("SELECT last_value FROM trunkline.position_$topic");
+        refuses($s, "SELECT * FROM trunkline.append_event('$_', 'a', '1', event_id => '$id', topic => '$topic')", 'TL003', {reason => 'generated', id => $id, index => 0}, "$topic: is not given to another, in $_") for 'made-1', 'made-2';
+        refuses($s, qq(SELECT * FROM trunkline.append_streams('[{"stream": "made-2", "events": {"type": "a"}}, {"stream": "made-1", "events": [{"type": "a"}, {"type": "a", "id": "$id"}]}]', '$topic')), 'TL003',
+            {reason => 'generated', stream => 'made-1', index => 1, event => 1}, 'its place is told');
+        is($s->do("SELECT trunkline.stream_version('made-1', '$topic'), trunkline.stream_version('made-2', '$topic'), last_value FROM trunkline.position_$topic"), "1|0|$before", 'nothing changed');
+        # as one of ours, but of no event here
+        (my $foreign = $id) =~ s/^......../01234567/;
+        my $first = $s->do("SELECT * FROM trunkline.append_event('made-1', 'a', '1', 1, '$foreign', topic => '$topic')");
+        like($first, qr/^\Q$foreign\E\|2\|\d+\|f$/, 'one of another store is as good as any');
+        (my $again = $first) =~ s/f$/t/;
+        returns($s, "SELECT * FROM trunkline.append_event('made-1', 'a', '1', 1, '$foreign', topic => '$topic')", $again, 'and remembered');
+    }
+};
+
 subtest 'PUB-4, IDM-1: the same append again' => sub {
     my $one = "SELECT * FROM trunkline.append_event('r-1', 'a', '1', 0, '" . $id->(1) . "')";
     my $first = $s->do($one);

@@ -86,6 +86,14 @@ subtest 'copies' => sub {
     my $again = $s->do(q(SELECT type, data, metadata ? 'redacted' FROM trunkline.claim('app/a')));
     is($again, 'named|null|t', 'a claim shows the marker');
     like($s->do(q(SELECT data || ' ' || body FROM trunkline.take_resends('me'))), qr/^null .*"data":null,"metadata":\{"redacted"/, 'so does a resend');
+    # why a subscription stopped
+    $s->do("SELECT trunkline.subscribe('app/stop', 'stopping', on_failure => 'stop', max_attempts => 1)");
+    my ($stopper, $at) = split /\|/, $s->do("SELECT id, \"position\" FROM trunkline.publish('stopping', '\"$secret\"')");
+    $s->do("SELECT trunkline.ack(c.token, NULL, '[{\"position\": $at, \"verdict\": \"fail\", \"error\": \"no such name: $secret\"}]') FROM trunkline.claim('app/stop') c");
+    like($where->(), qr/subscriptions/, 'a subscription quotes it');
+    returns($s, "SELECT trunkline.redact('$stopper', 'r')", 't', 'redacted');
+    is($where->(), '', 'nowhere');
+    is($s->do(q(SELECT active, pause_reason FROM trunkline.subscriptions WHERE name = 'app/stop')), "f|event at position $at was rejected: redacted", 'the rest of the reason stays');
     # gone from the log, a copy is left
     $s->do("SELECT trunkline.create_topic('gone'); SELECT trunkline.subscribe('app/gone', '**', 'gone', start_at => 'beginning', max_attempts => 1)");
     my $lost = $s->do("SELECT id FROM trunkline.publish('a', '\"$secret\"', 'gone')");
