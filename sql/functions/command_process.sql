@@ -59,8 +59,8 @@ BEGIN
             outcome := 'processed';
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT;
-            IF state LIKE '40%' THEN
-                RAISE; -- the transaction failed, not the command
+            IF state LIKE ANY ('{40%,53%,55P03}') THEN
+                RAISE; -- the transaction failed (or had no room, or no lock in time), not the command
             ELSIF state = 'TL001' AND c.attempts < 10 THEN
                 IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
                     RAISE; -- it would not see more the next time
@@ -79,4 +79,4 @@ BEGIN
     RETURN outcome = 'processed';
 END $$;
 COMMENT ON FUNCTION @extschema@.command_process(uuid) IS
-    'Run a pending command: its handler decides, its events are appended at the version the handler was shown, and its status changes, all in the caller''s transaction. When somebody else appended meanwhile the handler decides anew, up to 10 times. true: processed. false: rejected or failed, see commands.status and error, or not pending any more: of two callers at once the second waits and gets false. A failure undoes what the handler did. TL002 unknown id.';
+    'Run a pending command: its handler decides, its events are appended at the version the handler was shown, and its status changes, all in the caller''s transaction. When somebody else appended meanwhile the handler decides anew, up to 10 times. true: processed. false: rejected or failed, see commands.status and error, or not pending any more: of two callers at once the second waits and gets false. A failure undoes what the handler did. A failure of the transaction (SQLSTATE 40..., 53..., 55P03: lock_timeout) is raised and leaves the command pending. TL002 unknown id.';

@@ -32,6 +32,12 @@ $s->do(q{
     CREATE FUNCTION app.bad(c jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '[{"type": "a"}, {"type": ""}]'::jsonb $$;
     CREATE FUNCTION app.scalar(c jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '7'::jsonb $$;
     CREATE FUNCTION app.abort(c jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'again' USING ERRCODE = '40001'; END $$;
+    CREATE FUNCTION app.full(c jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$;
+    CREATE FUNCTION app.lock(c jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM FROM app.calls LIMIT 1;
+        RETURN NULL;
+    END $$;
     CREATE FUNCTION app.meet(c jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM pg_advisory_xact_lock(77); -- held by the test, which appends meanwhile
@@ -39,7 +45,7 @@ $s->do(q{
         RETURN jsonb_build_object('type', 'met', 'data', c -> 'version');
     END $$;
     CREATE FUNCTION app.void(c jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
-    SELECT trunkline.command_handler(x, 'app.' || x) FROM unnest('{add,single,nothing,empty,refuse,fail,bad,scalar,abort,meet}'::text[]) x});
+    SELECT trunkline.command_handler(x, 'app.' || x) FROM unnest('{add,single,nothing,empty,refuse,fail,bad,scalar,abort,full,lock,meet}'::text[]) x});
 
 my $n = 0;
 sub create { my ($aggregate, $type, $more) = @_; return $s->do("SELECT trunkline.command_create('$aggregate', '$type', '{\"n\": 1}'" . ($more // '') . ')') }
@@ -100,6 +106,17 @@ subtest 'CMD-3, CMD-4 rejected and failed' => sub {
     my $id = create('user-4', 'abort');
     is($s->error("SELECT trunkline.command_process('$id')")->{state}, '40001', 'a transaction that must be repeated is no failure of the command');
     is(status($id), 'pending|0|0||t', 'it waits');
+    my $holder = session();
+    my $late = create('user-4', 'lock');
+    $holder->do('BEGIN; LOCK TABLE app.calls');
+    is($s->error("SET lock_timeout = '50ms'; SELECT trunkline.command_process('$late')")->{state}, '55P03', 'nor is one that had no lock in time');
+    $holder->do('COMMIT');
+    $holder->close;
+    $s->do('RESET lock_timeout');
+    is(status($late), 'pending|0|0||t', 'it waits');
+    is(process($late), 't', 'and is processed later');
+    is($s->error("SELECT trunkline.command_process('" . create('user-4', 'full') . "')")->{state}, '53100', 'nor one that found the disk full');
+    $s->do("DELETE FROM trunkline.commands WHERE type = 'full'");
     $s->do("DELETE FROM trunkline.commands WHERE id = '$id'");
     $id = create('user-4', 'add');
     $s->do("SELECT trunkline.command_handler('add', 'app.empty'); DROP FUNCTION app.empty");
