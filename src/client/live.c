@@ -174,6 +174,8 @@ static tl_status get_bell(struct tl__hub *hub)
     status = tl__bell_new(settings, &tl__live_bell_owner, hub, settings->poll_interval_us,
                           !settings->no_listen, hub->client->wake_fd, &hub->error, &hub->bell);
     hub->reconnects = 0;
+    /* each bell counts its connections from the beginning */
+    hub->log_statement.prepared_on = hub->stream_statement.prepared_on = 0;
     if (status != TL_OK)
         hub->client->error = hub->error;
     return status;
@@ -322,6 +324,7 @@ static tl_status add(tl_client *c, struct tl_live *s, const char *topic, int64_t
     if (status != TL_OK)
         return status;
     s->feed = feed;
+    s->number = ++hub->made;
     for (at = &feed->subscriptions; *at != NULL; at = &(*at)->next) {
     }
     *at = s;
@@ -426,15 +429,20 @@ tl_status tl_subscribe_type(tl_client *c, const char *pattern, const tl_live_opt
 
 /* ---------------------------------------------------------------------------------- driving -- */
 
-/* The connection is given up for good. */
+/* The connection is given up for good. What is subscribed while the ends are told gets another one. */
 static void end_all(struct tl__hub *hub, tl_status status)
 {
+    struct tl_error e = hub->error;
+    uint64_t last = hub->made;
+
+    close_bell(hub);
     for (struct tl__feed *f = hub->feeds; f != NULL; f = f->next) {
         for (struct tl_live *s = f->subscriptions; s != NULL; s = s->next) {
-            if (tl__live_is_running(s))
-                tl__live_end(s, status, &hub->error);
+            if (tl__live_is_running(s) && s->number <= last)
+                tl__live_end(s, status, &e);
         }
     }
+    hub->client->error = e;
 }
 
 static tl_status process(struct tl__hub *hub)
@@ -447,7 +455,6 @@ static tl_status process(struct tl__hub *hub)
     hub->is_dirty = false;
     hub->is_woken = hub->is_woken || is_woken;
     if (status != TL_OK) {
-        hub->client->error = hub->error;
         end_all(hub, status);
         return status;
     }

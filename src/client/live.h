@@ -34,6 +34,7 @@ struct tl_live {
     uint32_t batch;
     int64_t cursor;  /* version of a stream, else position */
     uint64_t served; /* when it was read for last */
+    uint64_t number; /* they are numbered as they are made */
     tl_live_fn handler;
     tl_live_ended_fn ended;
     void *userdata;
@@ -70,6 +71,7 @@ struct tl__hub {
     struct tl__statement log_statement, stream_statement;
     struct tl__buf streams, categories, patterns;
     uint64_t turn;
+    uint64_t made;                  /* subscriptions so far */
     uint64_t retry_at_us, pause_us; /* a read failed */
     uint32_t failures;              /* of reads, in a row */
     uint64_t reconnects;            /* seen of the bell's */

@@ -310,6 +310,82 @@ static void a_handler_that_fails_ends_only_itself(void **state)
     tl_live_stop(live);
 }
 
+/* When the last one is stopped its connection goes; who subscribes then gets another, which knows nothing of
+ * the first */
+static void subscribing_after_the_last_was_stopped(void **state)
+{
+    struct env *e = *state;
+    static struct seen seen[2];
+    tl_live *live[2];
+
+    store(e->admin, "a-1", "x", 2);
+    for (int i = 0; i < 3; i++) {
+        memset(seen, 0, sizeof seen);
+        live[0] = all(e, NULL, &seen[0]);
+        live[1] = stream(e, "a-1", NULL, &seen[1]);
+        run_until_seen(e->c, &seen[0], 2);
+        run_until_seen(e->c, &seen[1], 2);
+        for (int k = 0; k < 2; k++)
+            assert_null(tl_live_stop(live[k]));
+        assert_int_equal(tl_client_fd(e->c), -1);
+    }
+}
+
+/* What a program does that wants to go on: it makes room for connections and subscribes anew. */
+static void go_on(tl_live *live, int status, void *userdata)
+{
+    struct script *s = userdata;
+
+    note_end(live, status, userdata);
+    if (s->ended_calls > 1)
+        return;
+    test_db_exec(s->e->admin, "update pg_database set datallowconn = true where datname = "
+                              "current_database()");
+    assert_status(s->e->c,
+                  tl_subscribe_all(s->e->c,
+                                   TL_LIVE_OPTIONS(.after = tl_live_position(live), .ended = go_on),
+                                   play, s, &s->other),
+                  TL_OK);
+    assert_null(tl_live_stop(live));
+}
+
+/* SUB-7: a subscription made while the ends are told is not one of those that end; it gets a connection of
+ * its own and all events */
+static void subscribing_when_the_connection_is_given_up(void **state)
+{
+    struct env *e = *state;
+    static struct script s;
+    tl_status status = TL_OK;
+    tl_live *live;
+
+    assert_null(tl_client_close(e->c));
+    assert_int_equal(
+        tl_client_open(e->conninfo,
+                       TL_CLIENT_OPTIONS(.application_name = "live", .reconnect_attempts = 1,
+                                         .reconnect_base_us = 1000, .log = print_log),
+                       &e->c),
+        TL_OK);
+    memset(&s, 0, sizeof s);
+    s.e = e;
+    assert_status(e->c, tl_subscribe_all(e->c, TL_LIVE_OPTIONS(.ended = go_on), play, &s, &live),
+                  TL_OK);
+    store(e->admin, "a-1", "x", 2);
+    run_until_seen_by(e->c, &s, 2);
+    test_db_exec(e->admin, "update pg_database set datallowconn = false where datname = "
+                           "current_database()");
+    test_db_exec(e->admin, "select pg_terminate_backend(pid) from pg_stat_activity where "
+                           "application_name = 'live' and datname = current_database()");
+    while (status == TL_OK)
+        status = turn(e->c);
+    assert_int_equal(status, TL_E_CONNECTION);
+    assert_int_equal(tl_error_status(tl_client_error(e->c)), TL_E_CONNECTION);
+    assert_int_equal(s.ended_calls, 1);
+    store(e->admin, "a-1", "x", 2);
+    run_until_seen_by(e->c, &s, 4);
+    assert_int_equal(tl_live_status(s.other), TL_OK);
+    assert_saw(e->admin, &s.seen, ALL " order by 1");
+}
+
 static int stop_both(struct script *s, tl_live *live)
 {
     s->other = tl_live_stop(s->other);
@@ -857,6 +933,8 @@ int main(void)
         test(without_listen_it_polls),
         test(a_server_that_stays_away_ends_them),
         test(running_ends_by_time_and_by_wake),
+        test(subscribing_after_the_last_was_stopped),
+        test(subscribing_when_the_connection_is_given_up),
         test(slow_handlers_run_in_slices),
         test(pages_of_large_events_are_short),
         test(batch_is_obeyed),
