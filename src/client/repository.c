@@ -105,10 +105,10 @@ static tl_status load(tl_repository *r, const char *id, bool is_made, tl_aggrega
     if (status != TL_OK)
         return status;
     status = tl__aggregate_load(a);
-    if (status == TL_E_NOTFOUND && is_made && strcmp(r->c->error.sqlstate, "") == 0) {
-        tl__error_clear(&r->c->error);
-        status = TL_OK;
-    }
+    if (status == TL_NOTHING)
+        status = is_made ? TL_OK
+                         : tl__error_set(&r->c->error, TL_E_NOTFOUND, NULL,
+                                         "stream \"%s\" has no events", a->stream);
     if (status != TL_OK) {
         (void)tl_aggregate_free(a);
         return status;

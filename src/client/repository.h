@@ -54,7 +54,7 @@ tl_status tl__aggregate_apply(struct tl_aggregate *a, const struct tl_event *e);
 tl_status tl__aggregate_apply_pending(struct tl_aggregate *to, const struct tl_aggregate *from);
 void tl__aggregate_forget_pending(struct tl_aggregate *a);
 
-/* repository_load.c: fill a new aggregate; TL_E_NOTFOUND: no events. */
+/* repository_load.c: fill a new aggregate; TL_NOTHING: no events. */
 tl_status tl__aggregate_load(struct tl_aggregate *a);
 
 /* repository_snapshot.c: take a snapshot after a save, when one is due. Leaves c->error alone. */

@@ -80,7 +80,9 @@ static tl_status replay(struct tl_aggregate *a)
 
     a->repository->stats.snapshot_refused++;
     status = tl__aggregate_restart(a);
-    return status == TL_OK ? load_rest(a) : status;
+    if (status == TL_OK)
+        status = load_rest(a);
+    return status == TL_OK && a->version == 0 ? TL_NOTHING : status;
 }
 
 static tl_status ask(struct tl_aggregate *a, PGresult **ret)
@@ -151,8 +153,5 @@ tl_status tl__aggregate_load(struct tl_aggregate *a)
         else if (rows > 0)
             r->stats.snapshot_misses++;
     }
-    if (status == TL_OK && a->version == 0)
-        return tl__error_set(&r->c->error, TL_E_NOTFOUND, NULL, "stream \"%s\" has no events",
-                             a->stream);
-    return status;
+    return status == TL_OK && a->version == 0 ? TL_NOTHING : status;
 }

@@ -37,6 +37,8 @@ static tl_status account_apply(void *state, const tl_event *e, void *userdata)
         if (a->balance != 0)
             return TL_E_REJECTED;
         a->is_closed = true;
+    } else if (strcmp(tl_event_type(e), "lost") == 0) {
+        return TL_E_NOTFOUND;
     } else if (strcmp(tl_event_type(e), "added") == 0) {
         a->balance += strtol(tl_event_data(e, NULL), NULL, 10);
     } else {
@@ -376,11 +378,16 @@ static void bad_snapshots_cost_a_replay(void **state)
 
     app.is_restore_broken = true; /* undecodable */
     assert_loads(f, r, "1", 7, 7);
-    app.is_restore_broken = false;
     assert_int_equal(stats_of(r).snapshot_refused, 1);
+    /* when all events are too old to be read, nothing is left */
+    test_db_exec(f->db, "SELECT trunkline.set_stream('account-1', max_age => '1 microsecond')");
+    assert_status(f->c, tl_repository_load(r, "1", &a), TL_E_NOTFOUND);
+    assert_null(a);
+    test_db_exec(f->db, "SELECT trunkline.set_stream('account-1')");
+    app.is_restore_broken = false;
     test_db_exec(f->db, "UPDATE trunkline.snapshots SET state = '\"nonsense\"'");
     assert_loads(f, r, "1", 7, 7);
-    assert_int_equal(stats_of(r).snapshot_refused, 2);
+    assert_int_equal(stats_of(r).snapshot_refused, 3);
     /* after such a load the next save makes a good one */
     assert_status(f->c, tl_repository_load(r, "1", &a), TL_OK);
     assert_status(f->c, add(a, "1"), TL_OK);
@@ -403,7 +410,7 @@ static void bad_snapshots_cost_a_replay(void **state)
     test_db_exec(f->db, "UPDATE trunkline.snapshots SET version = 2, state = '[2, 2, 0]'; UPDATE "
                         "trunkline.streams SET max_count = 4");
     assert_loads(f, r, "1", 4, 8);
-    assert_int_equal(stats_of(r).snapshot_refused, 4);
+    assert_int_equal(stats_of(r).snapshot_refused, 5);
     test_db_exec(f->db, "UPDATE trunkline.streams SET max_count = NULL");
 
     /* one that cannot be taken, or not be saved, does not fail the save */
@@ -575,6 +582,11 @@ static void broken_streams_are_errors(void **state)
     append(f, "account-1", "closed", "null");
     assert_status(f->c, tl_repository_load(r, "1", &a), TL_E_REJECTED);
     assert_contains(message(f->c), "version 2 of stream \"account-1\"");
+    /* what apply says is no word on whether there are events */
+    append(f, "account-3", "lost", "null");
+    assert_status(f->c, tl_repository_load_or_create(r, "3", &a), TL_E_NOTFOUND);
+    assert_contains(message(f->c), "version 1 of stream \"account-3\"");
+    assert_null(a);
     for (int i = 0; i < 4; i++)
         append(f, "account-2", "added", "1");
     test_db_exec(f->db, "SET session_replication_role = replica; DELETE FROM trunkline.topic_store "
