@@ -100,12 +100,12 @@ bool tl__json_member_i64(const char *text, size_t len, const char *name, int64_t
         value++;
         value_len--;
     }
-    if (value_len < 1 || value_len > 18) /* any such number fits */
+    if (value_len < 1)
         return false;
     for (size_t i = 0; i < value_len; i++) {
-        if (value[i] < '0' || value[i] > '9')
+        if (value[i] < '0' || value[i] > '9' || __builtin_mul_overflow(number, 10, &number) ||
+            __builtin_add_overflow(number, value[i] - '0', &number))
             return false;
-        number = number * 10 + (value[i] - '0');
     }
     *ret = is_negative ? -number : number;
     return true;

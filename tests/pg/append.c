@@ -107,6 +107,7 @@ static void expectations(void **state)
         {"s-two", TL_EXPECT_NO_STREAM, TL_E_CONFLICT, 2},
         {"s-two", 1, TL_E_CONFLICT, 2},
         {"s-two", 3, TL_E_CONFLICT, 2},
+        {"s-two", INT64_MAX, TL_E_CONFLICT, 2},
         {"s-two", 2, TL_OK, 0},
         {"s-two", TL_EXPECT_EXISTS, TL_OK, 0},
         {"s-two", TL_EXPECT_ANY, TL_OK, 0},
