@@ -135,7 +135,7 @@ static int read_id(const struct tl__args *args, struct tl__db *db, const char *i
 {
     static const char *const alone[] = {"stream", "category", "topic", "after",  "to",
                                         "limit",  "pattern",  "types", "tenant", "correlation",
-                                        "since",  "backward", "all"};
+                                        "since",  "backward", "all",   "upcast"};
     TL_CLEANUP(batch_freep)
     tl_batch *batch = NULL;
     int rc;

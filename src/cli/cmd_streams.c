@@ -373,8 +373,9 @@ static int run_snapshots(struct tl__args *args)
         return tl__rows_print(
             args, &db, TL__ROWS_TABLE,
             "SELECT s.stream, s.schema_version, s.version, pg_column_size(s.state) AS bytes, "
-            "s.created_at FROM @schema@.snapshots s JOIN @schema@.topics t USING (topic_id) "
-            "WHERE t.name = coalesce($1, 'store') AND ($2::text IS NULL OR s.stream = $2 OR "
+            "s.created_at FROM @schema@.snapshots s "
+            "WHERE s.topic_id = @schema@.topic_id_of(coalesce($1, 'store')) AND ($2::text IS NULL "
+            "OR s.stream = $2 OR "
             "@schema@.category(s.stream) = CASE WHEN right($2, 2) = '-*' THEN left($2, -2) ELSE $2 "
             "END) ORDER BY s.stream, s.schema_version LIMIT coalesce($3::bigint, 100)",
             3, (const char *const[]){topic, name, limit});

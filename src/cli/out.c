@@ -4,6 +4,7 @@
 #include "out.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,15 +123,23 @@ void tl__note(const char *format, ...)
     put_line("trunkline: ", text);
 }
 
+static bool is_reader_gone(void)
+{
+    struct pollfd pfd = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLERR);
+}
+
 int tl__out_finish(void)
 {
+    errno = 0; /* it may have been an earlier write that failed */
     if (fflush(stdout) == 0 && !ferror(stdout))
         return 0;
-    if (errno == EPIPE)
+    if (errno == EPIPE || is_reader_gone())
         return 0;
     char text[128];
-    return tl__fail(TL_E_LIMIT, "make room or write elsewhere", "cannot write results: %s",
-                    strerror_r(errno, text, sizeof text));
+    return tl__fail(TL_E_LIMIT, "make room or write elsewhere", "cannot write results%s%s",
+                    errno ? ": " : "", errno ? strerror_r(errno, text, sizeof text) : "");
 }
 
 /* ------------------------------------------------------------------------------------- tables -- */

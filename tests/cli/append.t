@@ -154,6 +154,11 @@ for my $case (@bad) {
 }
 is stored(), $before, 'and nothing is stored';
 
+# A reader that went away is no failure of the append, however large the rest of the output.
+is system('bash', '-c', 'yes \'{"type":"x","data":1}\' | head -n 9000 | { "$0" append pipe-1 --batch --json 2>"$1"; echo $? >>"$1"; } | head -n 1 >/dev/null',
+    $ENV{TRUNKLINE_BIN}, workdir() . '/pipe.err'), 0, 'a short pipe';
+is slurp(workdir() . '/pipe.err'), "0\n", 'is quiet';
+
 # EVS-3: many writers of one stream, each with the version it saw: one wins each version.
 my @writers = map { start_program(['sh', '-c', 'for n in 1 2 3 4 5; do v=0; while :; do '
         . '"$0" append race-1 x "$v" --expect "$v" --json >"$1.out" 2>/dev/null && break; '

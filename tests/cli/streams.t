@@ -73,6 +73,7 @@ for my $case (
     ['--types and --stream', '--stream', 'a', '--types', 'x'], ['--correlation and --category', '--category', 'a', '--correlation', 'x'],
     ['--since and --stream', '--stream', 'a', '--since', '1h'], ['--backward and --category', '--category', 'a', '--backward'],
     ['--id and --stream', '--id', $ids[1], '--stream', 'a'], ['--id and --limit', '--id', $ids[1], '--limit', 1],
+    ['--id and --upcast', '--id', $ids[1], '--upcast'],
     ['a malformed type', '--all', '--types', 'a,b..c'], ['a malformed time', '--all', '--since', 'yesterday'])
 {
     my ($what, @arguments) = @$case;
@@ -172,6 +173,7 @@ is scalar(lines(tl_ok(['snapshots', 'list', 'live-1', '--json']))), 2, 'of a str
 is scalar(lines(tl_ok(['snapshots', 'list', 'live-*', '--json']))), 3, 'of a category';
 is scalar(lines(tl_ok(['snapshots', 'list', '--limit', 1, '--json']))), 1, '--limit';
 is tl_ok(['snapshots', 'list', '--topic', 'ledger', '--json']), '', '--topic';
+is +(tl(['snapshots', 'list', '--topic', 'nope']))[0], 5, 'of a topic that is not there: 5';
 is decode(tl_ok(['snapshots', 'delete', 'live-*', '--below-schema', 2, '--json']))->{deleted}, 2, 'delete those of an old schema';
 is join(' ', map { "$_->{stream}/$_->{schema_version}" } lines(tl_ok(['snapshots', '--json']))), 'live-1/2 order-1/1', 'the others stay';
 is decode(tl_ok(['snapshots', 'delete', 'order-1', '--topic', 'ledger', '--json']))->{deleted}, 0, 'none in another topic';
