@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION @extschema@.endpoint_failed(
-        subscription_id bigint, event_id uuid, event_type text, at bigint, attempt integer, is_rejected boolean, http_status integer, error text)
+        subscription_id bigint, event_id uuid, event_type text, at bigint, attempt integer, is_rejected boolean, http_status integer, error text,
+        started_at timestamptz)
     RETURNS void LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -22,8 +23,9 @@ BEGIN
     IF is_rejected OR attempt >= s.max_attempts AND s.on_failure <> 'stop' THEN
         PERFORM @extschema@.operational_event(s, 'trunkline.delivery.exhausted', event_type, event);
     END IF;
-    IF NOT s.active THEN
-        RETURN; -- what was in flight when it was paused: whoever resumes it starts anew
+    -- what was in flight when it was paused or got another target: that starts anew
+    IF NOT s.active OR endpoint_failed.started_at < s.updated_at THEN
+        RETURN;
     END IF;
     most := coalesce((s.target_options ->> 'breaker_failures')::integer, 10);
     -- NULL: never
@@ -72,5 +74,5 @@ BEGIN
            is_announced = e.is_announced, disabled_at = e.disabled_at
      WHERE x.subscription_id = s.subscription_id;
 END $$;
-COMMENT ON FUNCTION @extschema@.endpoint_failed(bigint, uuid, text, bigint, integer, boolean, integer, text) IS
+COMMENT ON FUNCTION @extschema@.endpoint_failed(bigint, uuid, text, bigint, integer, boolean, integer, text, timestamptz) IS
     'Internal: a scheduled request to a webhook has failed: count it, open the breaker, announce, disable.';

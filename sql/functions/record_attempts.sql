@@ -38,8 +38,8 @@ BEGIN
     END IF;
     FOR a IN WITH x AS MATERIALIZED (
                 SELECT y.* FROM unnest(subscription_ids, event_ids, event_types, positions, record_attempts.attempts, resend_ids, delivered, rejected,
-                        http_statuses, errors)
-                    WITH ORDINALITY y(subscription_id, event_id, event_type, "position", attempt, resend_id, is_delivered, is_rejected, http_status, error, place))
+                        http_statuses, errors, record_attempts.started_us)
+                    WITH ORDINALITY y(subscription_id, event_id, event_type, "position", attempt, resend_id, is_delivered, is_rejected, http_status, error, started_us, place))
              SELECT x.* FROM x
               WHERE NOT x.is_delivered OR x.resend_id IS NOT NULL
                  OR EXISTS (SELECT FROM @extschema@.endpoints e WHERE e.subscription_id = x.subscription_id)
@@ -59,7 +59,8 @@ BEGIN
             DELETE FROM @extschema@.endpoints e WHERE e.subscription_id = a.subscription_id;
         ELSIF a.resend_id IS NULL THEN
             PERFORM @extschema@.endpoint_failed(a.subscription_id, a.event_id, a.event_type, a."position", a.attempt,
-                coalesce(a.is_rejected, false), a.http_status, a.error);
+                coalesce(a.is_rejected, false), a.http_status, a.error,
+                timestamptz '1970-01-01 00:00:00Z' + a.started_us * interval '1 us');
         END IF;
     END LOOP;
     RETURN logged;

@@ -6,6 +6,7 @@ use warnings;
 use lib 'tests/sql';
 use SqlTest;
 use Test::More;
+use Time::HiRes;
 
 my $s = session();
 my $url = 'https://hooks.example/x';
@@ -111,16 +112,26 @@ sub attempt {
     my $json = JSON::PP->new->encode({
         subscription_id => $id{$name} + 0, event_id => $event, event_type => $with{type} // 'a.b', position => $with{n} // 1, attempt => $with{attempt} // 1,
         url => $url, is_delivered => $with{ok} ? JSON::PP::true : JSON::PP::false, http_status => $with{status} // 500, error => 'HTTP 500',
-        response => 'no', duration_us => 1500, started_us => 1_700_000_000_000_000, $with{resend} ? (resend_id => $with{resend} + 0) : (),
+        response => 'no', duration_us => 1500, started_us => $with{started} // int(Time::HiRes::time() * 1_000_000), $with{resend} ? (resend_id => $with{resend} + 0) : (),
         $with{rejected} ? (is_rejected => JSON::PP::true) : ()});
     return $with{later} ? $json : $s->do(recording($json));
 }
 sub endpoint { my ($name, $what) = @_; return $s->do("SELECT $what FROM trunkline.endpoints WHERE subscription_id = $id{$name}") }
 sub listed { my ($name, $what, $who) = @_; return $s->do("SELECT $what FROM trunkline.webhook_list('" . ($who // 'd') . "') WHERE subscription_id = $id{$name}") }
 
+subtest 'SUB-11 what was on its way when the target changed says nothing of the new one' => sub {
+    hook('t', '{"breaker_failures": 1}');
+    my $before = int(Time::HiRes::time() * 1_000_000);
+    $s->do("SELECT trunkline.subscribe('t', 't.*', target => '$url/new', target_options => '{\"breaker_failures\": 1}')");
+    is(attempt('t', started => $before), 1, 'it is logged');
+    is(endpoint('t', 'count(*)'), 0, 'and not counted');
+    attempt('t');
+    is(endpoint('t', 'open_until > now()'), 't', 'what comes after is');
+};
+
 subtest 'SUB-11 the log of attempts' => sub {
     hook('l');
-    is(attempt('l'), 1, 'one logged');
+    is(attempt('l', started => 1_700_000_000_000_000), 1, 'one logged');
     is($s->do("SELECT subscription, event_type, attempt, trigger, url, outcome, http_status, response, error, duration, started_at = to_timestamp(1700000000) FROM trunkline.webhook_attempts WHERE subscription = 'l'"),
         "l|a.b|1|scheduled|$url|failed|500|no|HTTP 500|00:00:00.0015|t", 'with all there is to know');
     hook('l', '{"log": "failures"}');
@@ -348,7 +359,7 @@ subtest 'SUB-11 who may see keys' => sub {
     like($d->do("SELECT secrets FROM trunkline.webhook_list('d') JOIN trunkline.subscriptions USING (subscription_id) WHERE name = 'w'"), qr/^whsec_/, 'grant_serve(): the daemon reads keys');
     is($d->do("SELECT count(*) FROM trunkline.take_resends('d')"), 1, 'takes resends');
     my $id = $s->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'w'");
-    is($d->error(recording(qq({"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 4, "url": "u", "is_delivered": false, "http_status": 410, "duration_us": 1, "started_us": 1})))->{state}, 'none', 'records');
+    is($d->error(recording(qq({"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 4, "url": "u", "is_delivered": false, "http_status": 410, "duration_us": 1, "started_us": 4000000000000000})))->{state}, 'none', 'records');
     is($events->('endpoint.disabled', 'w'), 1, 'and publishes what operators hear');
     is($d->error(recording(qq({"subscription_id": $id, "event_id": "$event", "event_type": "a.b", "position": 1, "attempt": 0, "resend_id": 1, "url": "u", "is_delivered": true, "duration_us": 1, "started_us": 1})))->{state}, 'none', 'resends as well');
     $_->close for values %as;
