@@ -33,7 +33,7 @@ hook('b', 'b.*', "$url/switch$switch", '{"breaker_failures": 4, "breaker_pause":
 ok served($_, 'b'), 'served by both' for @serve;
 tl_ok(['publish', 'b.one', $_]) for 1 .. 20;
 ok breaker($_, 'b', 'open'), 'SUB-11 failures in a row open the breaker for all daemons' for @serve;
-ok wait_for(sub { query($db, "SELECT count(*) FROM trunkline.leases") eq '0' }), 'nothing stays claimed';
+ok wait_for(sub { query($db, "SELECT count(*) FROM trunkline.leases WHERE held") eq '0' }), 'nothing stays claimed';
 is endpoint('b', 'breaker, last_error'), 'open|HTTP 500: out of order' =~ s/: .*//r, 'shown';
 my $sent = requests();
 cmp_ok $sent, '<=', 4 + 2 * 3 + 2 * 4, 'little more was sent than what was in flight';
