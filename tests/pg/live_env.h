@@ -227,4 +227,63 @@ static inline void assert_saw(PGconn *db, const struct seen *s, const char *sql)
     PQclear(res);
 }
 
+/* Subscriptions of each kind that a struct seen notes. */
+static inline tl_live *stream(struct env *e, const char *name, const tl_live_options *opts,
+                              struct seen *s)
+{
+    tl_live *live = NULL;
+
+    assert_status(e->c, tl_subscribe_stream(e->c, name, opts, see, s, &live), TL_OK);
+    return live;
+}
+
+static inline tl_live *category(struct env *e, const char *name, const tl_live_options *opts,
+                                struct seen *s)
+{
+    tl_live *live = NULL;
+
+    assert_status(e->c, tl_subscribe_category(e->c, name, opts, see, s, &live), TL_OK);
+    return live;
+}
+
+static inline tl_live *all(struct env *e, const tl_live_options *opts, struct seen *s)
+{
+    tl_live *live = NULL;
+
+    assert_status(e->c, tl_subscribe_all(e->c, opts, see, s, &live), TL_OK);
+    return live;
+}
+
+/* SUB-6: history first, then what comes; each kind gets what is its own */
+
+struct script {
+    struct env *e;
+    struct seen seen;
+    int fail_at; /* this event, counted from 1 */
+    int (*act)(struct script *s, tl_live *live);
+    tl_live *other;
+    struct seen other_seen;
+    int ended_status;
+    int ended_calls;
+};
+
+static inline int play(tl_live *live, const tl_event *e, void *userdata)
+{
+    struct script *s = userdata;
+
+    see(live, e, &s->seen);
+    if (s->seen.count != s->fail_at)
+        return 0;
+    return s->act != NULL ? s->act(s, live) : -77;
+}
+
+static inline void note_end(tl_live *live, int status, void *userdata)
+{
+    struct script *s = userdata;
+
+    assert_int_equal(tl_live_status(live), status);
+    s->ended_status = status;
+    s->ended_calls++;
+}
+
 #endif
