@@ -358,7 +358,7 @@ subtest 'what a read costs' => sub {
     my %few;
     for my $name (sort keys %calls) {
         $few{$name} = $blocks->($calls{$name});
-        cmp_ok($few{$name}, '<', 150, "$name: a few blocks of many");
+        cmp_ok($few{$name}, '<', 300, "$name: a few blocks of many");
     }
     $s->do("SELECT trunkline.add_leaf('store', n) FROM generate_series(3, 30) n");
     for my $name (sort keys %calls) {
