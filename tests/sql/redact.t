@@ -2,6 +2,7 @@
 # Redaction and audit (EVS-14, SEC-4): the payload and all its copies go, the event stays in its place.
 use strict;
 use warnings;
+use feature 'state';
 use lib 'tests/sql';
 use SqlTest;
 use Test::More;
@@ -117,6 +118,22 @@ subtest 'EVS-14: nobody else changes an event' => sub {
     is($s->error("BEGIN; SELECT trunkline.redact_at('store', a.\"position\", 'r') FROM trunkline.append_event('g-1', 'a', '3') a; SELECT set_config('trunkline.redacting', (SELECT max(audit_id) FROM trunkline.audit)::text, true); UPDATE trunkline.leaf_bus_0 SET data = 'null'")->{state}, '42501', 'with an entry of another topic');
     $s->do('ROLLBACK');
     refuses($s, "$_", '42501', {table => 'audit'}, $_) for 'UPDATE trunkline.audit SET actor = \'x\'', 'DELETE FROM trunkline.audit', 'TRUNCATE trunkline.audit';
+};
+
+subtest 'a snapshot that is being saved' => sub {
+    my $other = session();
+    for my $how ("redact_at('store', %d, 'r')", "delete_stream('sn-%d', hard => true, reason => 'r')") {
+        state $n = 0;
+        $n++;
+        my $position = $s->do("SELECT \"position\" FROM trunkline.append_event('sn-$n', 'a', '\"$secret\"')");
+        $other->do("BEGIN; SELECT trunkline.snapshot_save('sn-$n', 1, '\"$secret\"')");
+        $s->start('SELECT trunkline.' . sprintf $how, $n == 1 ? $position : $n);
+        $s->wait_blocked;
+        $other->do('COMMIT');
+        is($s->finish, 't', "$how waits for it");
+        returns($s, "SELECT count(*) FROM trunkline.snapshots WHERE stream = 'sn-$n'", 0, 'it is gone as well');
+    }
+    $other->close;
 };
 
 subtest 'in a loop over the log' => sub {
