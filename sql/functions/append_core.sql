@@ -15,7 +15,6 @@ DECLARE
     is_new   boolean[] := '{}';
     versions bigint[];
     l        record;
-    is_made  boolean;
     w        integer;
     n        integer;
 BEGIN
@@ -24,13 +23,10 @@ BEGIN
             PERFORM @extschema@.fail('TL005', 'two events have the same id', '{"field": "id"}');
         END IF;
         -- dedup does not know the ids that next_id() made, but they hold their position
-        FOR l IN SELECT i.id, i.n, (('x' || substr(replace(i.id::text, '-', ''), 17))::bit(64) & x'3fffffffffffffff')::bigint >> 14 AS at
-                   FROM unnest(ids) WITH ORDINALITY i(id, n)
+        FOR l IN SELECT i.id, i.n FROM unnest(ids) WITH ORDINALITY i(id, n)
                   WHERE substr(i.id::text, 15, 4) = to_hex(28672 | append_core.topic_id) ORDER BY i.n
         LOOP
-            EXECUTE format('SELECT EXISTS (SELECT FROM @extschema@.%I e WHERE e."position" = $1 AND e.id = $2)', 'topic_' || topic)
-                INTO is_made USING l.at, l.id;
-            IF is_made THEN
+            IF @extschema@.made_at(topic, l.id) IS NOT NULL THEN
                 PERFORM @extschema@.fail('TL003', format('event %s was stored before, with an id made for it', l.id),
                     jsonb_build_object('field', 'id', 'id', l.id, 'reason', 'generated') || @extschema@.event_place(l.n, place, streams, is_many),
                     'Only an append that was given its ids can be repeated.');

@@ -20,7 +20,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.publish_later, @extschema@.due_time, @extschema@.later_id,
         @extschema@.event_digest, @extschema@.tell_due, @extschema@.due_channel, @extschema@.channel, @extschema@.cancel,
         @extschema@.reschedule, @extschema@.find_scheduled, @extschema@.locate TO %I', grantee);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.publish, @extschema@.publish_checked, @extschema@.publish_once, @extschema@.publish_batch,
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.publish, @extschema@.publish_checked, @extschema@.publish_once, @extschema@.made_at, @extschema@.publish_batch,
         @extschema@.check_event, @extschema@.check_size, @extschema@.type_problem, @extschema@.fail, @extschema@.topic_id_of,
         @extschema@.next_position, @extschema@.bell_ring, @extschema@.next_id TO %I', grantee);
 END $$;

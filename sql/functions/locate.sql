@@ -5,19 +5,15 @@ CREATE OR REPLACE FUNCTION @extschema@.locate(event_id uuid) RETURNS TABLE (topi
     SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    hex   text := replace(locate.event_id::text, '-', '');
-    place bigint := ((('x' || substr(hex, 17))::bit(64) & x'3fffffffffffffff')::bigint) >> 14;
-    is_it boolean;
-    x     record;
+    hex text := replace(locate.event_id::text, '-', '');
+    x   record;
 BEGIN
     SELECT t.name INTO topic FROM @extschema@.topics t
      WHERE t.topic_id = ('x' || substr(hex, 14, 3))::bit(12)::integer AND substr(hex, 13, 1) = '7'
        AND has_column_privilege(@extschema@.caller(), '@extschema@.topic_' || t.name, 'id', 'SELECT');
     IF FOUND THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM @extschema@.%I e WHERE e."position" = $1 AND e.id = $2)', 'topic_' || topic)
-            INTO is_it USING place, locate.event_id;
-        IF is_it THEN
-            "position" := place;
+        "position" := @extschema@.made_at(topic, locate.event_id);
+        IF "position" IS NOT NULL THEN
             RETURN NEXT;
             RETURN;
         END IF;
@@ -38,4 +34,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.locate(uuid) IS
-    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() or append() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish or append to. An id given to a plain INSERT is not found.';
+    'Topic and position of an event by its id, without a search of the log: ids that Trunkline made, and ids given to publish() or append() within the dedup_window. No row: unknown, not due yet, or in a topic that one may neither read nor publish to (the right to append alone does not do). An id given to a plain INSERT is not found.';

@@ -13,6 +13,15 @@ DECLARE
     new_position bigint;
     new_number   bigint;
 BEGIN
+    -- dedup does not know the ids that next_id() made
+    IF substr(publish_once.event_id::text, 15, 4) = to_hex(28672 | topic_number)
+        AND @extschema@.made_at(publish_once.topic, publish_once.event_id) IS NOT NULL
+        AND NOT EXISTS (SELECT FROM @extschema@.dedup d WHERE d.topic_id = topic_number AND d.id = publish_once.event_id)
+    THEN
+        PERFORM @extschema@.fail('TL003', format('event %s was stored before, with an id made for it', publish_once.event_id),
+            jsonb_build_object('field', 'id', 'id', publish_once.event_id, 'reason', 'generated'),
+            'Only a publish that was given its id can be repeated.');
+    END IF;
     FOR attempt IN 1 .. 3 LOOP
         SELECT d."position", d.digest, d.version INTO known FROM @extschema@.dedup d
          WHERE d.topic_id = topic_number AND d.id = publish_once.event_id;

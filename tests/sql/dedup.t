@@ -36,6 +36,17 @@ subtest 'the same id' => sub {
     like($a->do(publish($infinite, 1, "expires_at => 'infinity'")), qr/\|f$/, 'a time without end');
 };
 
+subtest 'an id that an event got here' => sub {
+    for my $topic ('bus', 'store') {
+        my ($id, $position) = split /\|/, $a->do("SELECT id, \"position\" FROM trunkline.publish('a', '1', '$topic')");
+        refuses($a, publish($id, 1, "topic => '$topic'"), 'TL003', {field => 'id', id => $id, reason => 'generated'}, "$topic: is not given to another");
+        is(stored($id), 1, 'one event');
+        is($a->do("SELECT \"position\" FROM trunkline.locate('$id')"), $position, 'it is found');
+    }
+    my ($other) = split /\|/, $a->do("SELECT id FROM trunkline.publish('a', '1', 'store')");
+    like($a->do(publish($other, 1)), qr/\|f$/, 'another topic is another matter');
+};
+
 subtest 'within a transaction' => sub {
     my $id = uuid();
     $a->do('BEGIN');
