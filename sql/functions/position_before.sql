@@ -1,6 +1,6 @@
 -- Bisection over the primary key instead of an index on time. Times follow positions but for the
--- few microseconds between reserving one and reading the clock, hence the slack; a clock set back
--- can only make a reader begin too early.
+-- few microseconds between reserving one and reading the clock, hence the slack. Where the server's
+-- clock was set back by more than that, the search may end behind events that it stamped ahead.
 CREATE OR REPLACE FUNCTION @extschema@.position_before(topic text, since timestamptz, lowest bigint, highest bigint)
     RETURNS bigint LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp AS $$

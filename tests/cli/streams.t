@@ -55,7 +55,6 @@ is places('--all', '--backward', '-n', 2), 'order-9@1 plain@1', '--backward';
 is places('--all', '--types', 'order.paid,plain.made'), 'order-1@2 plain@1', '--types';
 is places('--all', '--types', 'order.paid', '--pattern', 'plain.*'), '', 'and --pattern';
 is places('--all', '--correlation', 'c-1'), 'order-1@1 order-1@2', '--correlation';
-query($db, q(SELECT pg_sleep(0.01)));
 my $now = query($db, q(SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
 tl_ok(['append', 'order-2', 'order.late', '{"n":9}']);
 is places('--all', '--since', $now), 'order-2@2', '--since a time';
