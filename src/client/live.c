@@ -508,7 +508,11 @@ uint64_t tl_client_deadline_us(const tl_client *c)
     if (hub->is_dirty || tl__live_has_work(hub))
         return 0;
     at = tl__bell_deadline_us(hub->bell);
-    return hub->retry_at_us != 0 && hub->retry_at_us < at ? hub->retry_at_us : at;
+    for (const struct tl__feed *f = hub->feeds; f != NULL; f = f->next) {
+        if (f->retry_at_us != 0 && f->retry_at_us < at)
+            at = f->retry_at_us;
+    }
+    return at;
 }
 
 tl_status tl_client_run(tl_client *c, uint64_t timeout_us)

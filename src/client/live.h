@@ -46,8 +46,10 @@ struct tl__feed {
     struct tl__feed *next;
     struct tl__hub *hub;
     char *topic;
-    int64_t position; /* all that joined have what they want up to here */
-    bool is_wanted;   /* there may be more */
+    int64_t position;               /* all that joined have what they want up to here */
+    bool is_wanted;                 /* there may be more */
+    uint64_t retry_at_us, pause_us; /* a read of it failed */
+    uint32_t failures;              /* in a row */
     uint64_t read_at_us;
     uint64_t served;
     struct tl_live *subscriptions;
@@ -71,12 +73,10 @@ struct tl__hub {
     struct tl__statement log_statement, stream_statement;
     struct tl__buf streams, categories, patterns;
     uint64_t turn;
-    uint64_t made;                  /* subscriptions so far */
-    uint64_t retry_at_us, pause_us; /* a read failed */
-    uint32_t failures;              /* of reads, in a row */
-    uint64_t reconnects;            /* seen of the bell's */
-    bool is_inside;                 /* handlers may be running */
-    bool is_dirty;                  /* subscriptions came or went: process */
+    uint64_t made;       /* subscriptions so far */
+    uint64_t reconnects; /* seen of the bell's */
+    bool is_inside;      /* handlers may be running */
+    bool is_dirty;       /* subscriptions came or went: process */
     bool is_woken;
     struct tl_live_stats stats;
 };

@@ -279,11 +279,11 @@ static void fail(struct tl__hub *hub, struct tl__feed *feed, struct tl_live *pag
         status = tl__error_set(&e, TL_E_SCHEMA, NULL, "live_read() gave nothing");
     /* a topic that is being dropped, a disk that is full: no end at the first sight of it */
     if (tl_error_is_retriable(&e) ||
-        ((status == TL_E_SERVER || status == TL_E_SCHEMA) && ++hub->failures < MAX_FAILURES)) {
-        hub->pause_us = hub->pause_us == 0 ? RETRY_US : hub->pause_us * 2;
-        if (hub->pause_us > RETRY_CAP_US)
-            hub->pause_us = RETRY_CAP_US;
-        hub->retry_at_us = tl__clock_us() + hub->pause_us;
+        ((status == TL_E_SERVER || status == TL_E_SCHEMA) && ++feed->failures < MAX_FAILURES)) {
+        feed->pause_us = feed->pause_us == 0 ? RETRY_US : feed->pause_us * 2;
+        if (feed->pause_us > RETRY_CAP_US)
+            feed->pause_us = RETRY_CAP_US;
+        feed->retry_at_us = tl__clock_us() + feed->pause_us;
         feed->is_wanted = true;
         tl__log(&hub->client->settings, TL_LOG_WARN, "topic %s could not be read: %s", feed->topic,
                 e.message);
@@ -309,8 +309,8 @@ static void on_answer(void *owner, void *arg, const PGresult *res)
     (void)arg;
     if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0) {
         r->res = tl__bell_take_result(hub->bell);
-        hub->pause_us = hub->retry_at_us = 0;
-        hub->failures = 0;
+        r->feed->pause_us = r->feed->retry_at_us = 0;
+        r->feed->failures = 0;
         hub->stats.events += (uint64_t)PQntuples(res) - 1;
     } else {
         struct tl__feed *feed = r->feed;
@@ -409,11 +409,15 @@ void tl__live_schedule(struct tl__hub *hub, uint64_t now_us)
     struct tl_live *page = NULL;
     uint64_t least = UINT64_MAX;
 
-    if (now_us >= hub->retry_at_us)
-        hub->retry_at_us = 0;
-    if (hub->read.feed != NULL || !tl__bell_is_ready(hub->bell) || hub->retry_at_us != 0)
+    for (struct tl__feed *f = hub->feeds; f != NULL; f = f->next) {
+        if (now_us >= f->retry_at_us)
+            f->retry_at_us = 0;
+    }
+    if (hub->read.feed != NULL || !tl__bell_is_ready(hub->bell))
         return;
     for (struct tl__feed *f = hub->feeds; f != NULL; f = f->next) {
+        if (f->retry_at_us != 0)
+            continue;
         join_who_is_there(f);
         if (f->is_wanted && f->served < least && has_joined(f)) {
             feed = f;

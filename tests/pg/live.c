@@ -606,6 +606,48 @@ static void a_dropped_topic_ends_its_subscriptions(void **state)
     assert_int_equal(tl_live_status(other), TL_OK);
 }
 
+struct beside {
+    struct env *e;
+    tl_live *live;
+    uint64_t next_us;
+};
+
+/* Meanwhile something goes on in another topic. */
+static bool has_ended_beside(void *arg)
+{
+    struct beside *b = arg;
+
+    if (clock_us() >= b->next_us) {
+        test_db_exec(b->e->admin, "insert into trunkline.topic_bus (type, data) values ('x', '1')");
+        b->next_us = clock_us() + SECOND_US / 20;
+    }
+    return has_ended(b->live);
+}
+
+/* Reads of another topic that succeed neither put off its end nor are put off by it. */
+static void a_topic_that_cannot_be_read_ends_its_own(void **state)
+{
+    struct env *e = *state;
+    static struct seen s, bus;
+    tl_live *live, *other;
+    struct beside b = {.e = e};
+    int count;
+
+    memset(&s, 0, sizeof s);
+    memset(&bus, 0, sizeof bus);
+    test_db_exec(e->admin, "select trunkline.create_topic('own')");
+    b.live = live = all(e, TL_LIVE_OPTIONS(.topic = "own"), &s);
+    other = all(e, TL_LIVE_OPTIONS(.topic = "bus"), &bus);
+    run_until(e->c, is_caught_up, live);
+    test_db_exec(e->admin, "insert into trunkline.topic_own (type, data) values ('x', '1');"
+                           "alter table trunkline.topic_own rename to away");
+    run_until(e->c, has_ended_beside, &b);
+    assert_int_equal(tl_live_status(other), TL_OK);
+    count = (int)number(e->admin, "select count(*) from trunkline.topic_bus");
+    assert_true(count > 20);
+    run_until_seen(e->c, &bus, count);
+}
+
 /* grant_consume() is enough, and of no other topic */
 static void who_may_not_read_is_told_at_once(void **state)
 {
@@ -656,6 +698,7 @@ int main(void)
         test(a_lost_end_is_an_error),
         test(retired_events_are_not_skipped_silently),
         test(a_dropped_topic_ends_its_subscriptions),
+        test(a_topic_that_cannot_be_read_ends_its_own),
         test(who_may_not_read_is_told_at_once),
         test(subscribing_after_the_last_was_stopped),
         test(subscribing_when_the_connection_is_given_up),
