@@ -4,6 +4,7 @@
 #ifndef TL_CLIENT_TEST_H
 #define TL_CLIENT_TEST_H
 
+#include "client_assert.h"
 #include "test_db.h"
 
 #include <setjmp.h>
@@ -22,21 +23,6 @@ struct fixture {
     PGconn *db; /* what the test does behind the client's back */
     tl_client *c;
 };
-
-/* Fail with the client's own words when a status is another than expected. */
-#define assert_status(c, call, expected)                                                           \
-    do {                                                                                           \
-        tl_status got_ = (call);                                                                   \
-        if (got_ != (expected))                                                                    \
-            fail_msg("%s is %s (%s), not %s", #call, tl_status_name(got_),                         \
-                     tl_error_message(tl_client_error(c)), tl_status_name(expected));              \
-    } while (0)
-
-#define assert_contains(text, part)                                                                \
-    do {                                                                                           \
-        if (strstr((text), (part)) == NULL)                                                        \
-            fail_msg("'%s' is not in '%s'", (part), (text));                                       \
-    } while (0)
 
 static inline const char *message(const tl_client *c)
 {

@@ -1,49 +1,12 @@
 /* connection.c: what happens to a call when the connection, the server or the caller's patience
  * ends: known and unknown outcomes, time-outs, cancelling, reconnecting. */
-#include "client_test.h"
+#include "call.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
 
 #define ID "22222222-2222-4222-8222-222222222222"
 #define MANY 2500 /* a batch of several chunks: BEGIN ... COMMIT */
-
-/* A call that runs in a thread of its own while the test acts on the server. */
-struct call {
-    pthread_t thread;
-    tl_client *c;
-    tl_status (*run)(tl_client *c);
-    tl_status status;
-};
-
-static void *run_call(void *arg)
-{
-    struct call *call = arg;
-
-    call->status = call->run(call->c);
-    return NULL;
-}
-
-static struct call *start(tl_client *c, tl_status (*run)(tl_client *c))
-{
-    struct call *call = calloc(1, sizeof *call);
-
-    call->c = c;
-    call->run = run;
-    assert_int_equal(pthread_create(&call->thread, NULL, run_call, call), 0);
-    return call;
-}
-
-static tl_status finish(struct call *call)
-{
-    tl_status status;
-
-    assert_int_equal(pthread_join(call->thread, NULL), 0);
-    status = call->status;
-    free(call);
-    return status;
-}
 
 static tl_status publish_one(tl_client *c)
 {
@@ -84,15 +47,6 @@ static tl_status read_some(tl_client *c)
     return status;
 }
 
-#define BACKENDS                                                                                   \
-    "FROM pg_stat_activity WHERE application_name = 'libtrunkline' AND datname = "                 \
-    "current_database()"
-
-static void wait_until_it_waits(PGconn *db)
-{
-    wait_for(db, "SELECT count(*) " BACKENDS " AND wait_event_type = 'Lock'");
-}
-
 static void terminate(PGconn *db)
 {
     test_db_exec(db, "SELECT pg_terminate_backend(pid) " BACKENDS);
@@ -121,14 +75,14 @@ static void terminated_while_it_waits_is_unknown(void **state)
     PGconn *other = test_db_connect(f->conninfo);
 
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        struct call *call;
+        struct call call;
 
         assert_status(f->c, calls[i](f->c), TL_OK); /* prepared, so that only the call waits */
         lock_topic(other);
-        call = start(f->c, calls[i]);
+        start(&call, f->c, calls[i]);
         wait_until_it_waits(f->db);
         terminate(f->db);
-        assert_status(f->c, finish(call), TL_E_CONNECTION);
+        assert_status(f->c, finish(&call), TL_E_CONNECTION);
         /* a batch of several statements had not sent... or had sent its COMMIT: never "failed" */
         assert_true(tl_error_outcome_unknown(tl_client_error(f->c)));
         assert_true(tl_error_is_retriable(tl_client_error(f->c)));
@@ -143,14 +97,14 @@ static void terminated_while_it_waits_is_unknown(void **state)
 static void reading_has_no_outcome(void **state)
 {
     struct fixture *f = *state;
-    struct call *call;
+    struct call call;
     PGconn *other = test_db_connect(f->conninfo);
 
     lock_topic(other);
-    call = start(f->c, read_some);
+    start(&call, f->c, read_some);
     wait_until_it_waits(f->db);
     terminate(f->db);
-    assert_status(f->c, finish(call), TL_E_CONNECTION);
+    assert_status(f->c, finish(&call), TL_E_CONNECTION);
     assert_false(tl_error_outcome_unknown(tl_client_error(f->c)));
     PQfinish(other);
 }
@@ -163,11 +117,13 @@ static void terminated_during_commit_is_unknown(void **state)
 
     make_commits_wait(f->db, holder);
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        struct call *call = start(f->c, calls[i]);
+        struct call call;
+
+        start(&call, f->c, calls[i]);
 
         wait_until_it_waits(f->db);
         terminate(f->db);
-        assert_status(f->c, finish(call), TL_E_CONNECTION);
+        assert_status(f->c, finish(&call), TL_E_CONNECTION);
         assert_true(tl_error_outcome_unknown(tl_client_error(f->c)));
     }
     PQfinish(holder);
@@ -183,13 +139,13 @@ static void cut_during_commit_and_repeated_is_stored_once(void **state)
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         PGconn *holder = test_db_connect(f->conninfo);
         tl_receipt receipt;
-        struct call *call;
+        struct call call;
 
         make_commits_wait(f->db, holder);
-        call = start(f->c, calls[i]);
+        start(&call, f->c, calls[i]);
         wait_until_it_waits(f->db);
         assert_int_equal(shutdown(PQsocket(tl_client_pgconn(f->c)), SHUT_RDWR), 0);
-        assert_status(f->c, finish(call), TL_E_CONNECTION);
+        assert_status(f->c, finish(&call), TL_E_CONNECTION);
         assert_true(tl_error_outcome_unknown(tl_client_error(f->c)));
         PQfinish(holder); /* the commit goes on */
         wait_for(f->db, "SELECT count(*) FROM trunkline.events");
@@ -291,13 +247,13 @@ static void cancel_ends_a_call(void **state)
     int pid = PQbackendPID(tl_client_pgconn(f->c));
 
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        struct call *call;
+        struct call call;
 
         lock_topic(other);
-        call = start(f->c, calls[i]);
+        start(&call, f->c, calls[i]);
         wait_until_it_waits(f->db);
         tl_client_cancel(f->c);
-        assert_status(f->c, finish(call), TL_E_CANCELLED);
+        assert_status(f->c, finish(&call), TL_E_CANCELLED);
         assert_false(tl_error_outcome_unknown(tl_client_error(f->c)));
         test_db_exec(other, "ROLLBACK");
         tl_client_cancel(f->c); /* nothing in progress: the next call does not feel it */

@@ -5,6 +5,7 @@
 #ifndef TL_LIVE_ENV_H
 #define TL_LIVE_ENV_H
 
+#include "client_assert.h"
 #include "test_db.h"
 
 #include <poll.h>
@@ -30,34 +31,6 @@ struct env {
     PGconn *admin;
     tl_client *c;
 };
-
-static inline uint64_t clock_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-static inline void print_log(tl_log_level level, const char *message, void *userdata)
-{
-    (void)userdata;
-    print_message("# log %d: %s\n", (int)level, message);
-}
-
-#define assert_status(c, call, expected)                                                           \
-    do {                                                                                           \
-        tl_status got_ = (call);                                                                   \
-        if (got_ != (expected))                                                                    \
-            fail_msg("%s is %s (%s), not %s", #call, tl_status_name(got_),                         \
-                     tl_error_message(tl_client_error(c)), tl_status_name(expected));              \
-    } while (0)
-
-#define assert_contains(text, part)                                                                \
-    do {                                                                                           \
-        if (strstr((text), (part)) == NULL)                                                        \
-            fail_msg("'%s' is not in '%s'", (part), (text));                                       \
-    } while (0)
 
 /* name: application_name, to find the client's connections by. */
 static inline tl_client *open_client(const char *conninfo, const char *name,

@@ -1,51 +1,13 @@
 /* store_outcome.c: what happens to calls of the event store when the connection, the server or the
  * caller's patience ends (EVS-6, EVS-16): an outage is an error and never "nothing there", an append whose
  * commit was lost can be repeated, a reader goes on behind its last event. */
-#include "client_test.h"
+#include "call.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
 
 #define ID1 "11111111-1111-4111-8111-111111111111"
 #define ID2 "22222222-2222-4222-8222-222222222222"
-
-/* A call that runs in a thread of its own while the test acts on the server. */
-struct call {
-    pthread_t thread;
-    tl_client *c;
-    tl_status (*run)(tl_client *c);
-    tl_status status;
-};
-
-static void *run_call(void *arg)
-{
-    struct call *call = arg;
-
-    call->status = call->run(call->c);
-    return NULL;
-}
-
-static void start(struct call *call, tl_client *c, tl_status (*run)(tl_client *c))
-{
-    *call = (struct call){.c = c, .run = run};
-    assert_int_equal(pthread_create(&call->thread, NULL, run_call, call), 0);
-}
-
-static tl_status finish(struct call *call)
-{
-    assert_int_equal(pthread_join(call->thread, NULL), 0);
-    return call->status;
-}
-
-#define BACKENDS                                                                                   \
-    "FROM pg_stat_activity WHERE application_name = 'libtrunkline' AND datname = "                 \
-    "current_database()"
-
-static void wait_until_it_waits(PGconn *db)
-{
-    wait_for(db, "SELECT count(*) " BACKENDS " AND wait_event_type = 'Lock'");
-}
 
 static void terminate(PGconn *db)
 {

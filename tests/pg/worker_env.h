@@ -5,6 +5,7 @@
 #ifndef TL_WORKER_ENV_H
 #define TL_WORKER_ENV_H
 
+#include "client_assert.h"
 #include "test_db.h"
 
 #include <poll.h>
@@ -32,20 +33,6 @@ struct env {
     PGconn *admin;
     tl_client *client;
 };
-
-static inline uint64_t clock_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-static inline void print_log(tl_log_level level, const char *message, void *userdata)
-{
-    (void)userdata;
-    print_message("# log %d: %s\n", (int)level, message);
-}
 
 static inline tl_client *open_client(const char *conninfo)
 {
