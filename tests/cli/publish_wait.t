@@ -18,10 +18,10 @@ is_deeply decode(tl_ok(['publish', 'a', '1', '--wait', '20s', '--json']))->{outc
 
 tl_ok(['subscribe', 'pull/one', 'a', '--mode', 'sync', '--max-attempts', 1]);
 tl_ok(['subscribe', 'async', '**']);
-($rc, $out, $err) = tl(['publish', 'a', '1', '--wait', '100ms']);
+($rc, $out, $err) = tl(['publish', 'a', '1', '--wait', '1s']);
 is $rc, 7, 'PUB-9 time is up: 7';
 like $out, qr/^\d+ [0-9a-f-]{36}\nSUBSCRIPTION +STATE +ATTEMPTS +ERROR\npull\/one +pending +- +-\n\z/, 'what is known is printed';
-like $err, qr/^trunkline: error: event is stored, but not handled within 100 ms by "pull\/one"\n/, 'and who has not handled it';
+like $err, qr/^trunkline: error: event is stored, but not handled within 1000 ms by "pull\/one"\n/, 'and who has not handled it';
 like $err, qr/^hint: .*do not publish it again/m, 'with what to do';
 is query($db, 'SELECT count(*) FROM trunkline.topic_bus'), 3, 'it is stored';
 my $claimed = decode(tl_ok(['claim', 'pull/one', '--json']));

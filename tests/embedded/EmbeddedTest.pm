@@ -18,7 +18,7 @@ our @EXPORT = qw(identities new_dir new_path hold query run_as wait_until is_ali
     server_pid LIMIT_S E_INVALID E_CONFLICT E_NOTFOUND E_SERVER E_DENIED E_UNSUPPORTED);
 
 use constant {
-    LIMIT_S       => 60,
+    LIMIT_S       => 120,
     E_INVALID     => -1,
     E_CONFLICT    => -4,
     E_NOTFOUND    => -5,

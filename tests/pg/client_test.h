@@ -67,10 +67,10 @@ static inline int64_t event_count(PGconn *db)
     return query_number(db, "SELECT count(*) FROM trunkline.events");
 }
 
-/* Wait until a query gives something but 0; a test that waits for 20 s has failed. */
+/* Wait until a query gives something but 0; a test that waits for two minutes has failed. */
 static inline void wait_for(PGconn *db, const char *sql)
 {
-    for (int i = 0; i < 4000; i++) {
+    for (int i = 0; i < 24000; i++) {
         struct timespec pause = {.tv_nsec = 5000000};
 
         if (query_number(db, sql) != 0)

@@ -198,13 +198,13 @@ static void time_outs_leave_the_connection_clean(void **state)
     tl_client *c;
     int pid;
 
-    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 300000), &c),
+    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 2000000), &c),
                   TL_OK);
     pid = PQbackendPID(tl_client_pgconn(c));
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         lock_topic(other);
         assert_status(c, calls[i](c), TL_E_TIMEOUT);
-        assert_contains(message(c), "300 ms");
+        assert_contains(message(c), "2000 ms");
         assert_true(tl_error_is_retriable(tl_client_error(c)));
         assert_false(tl_error_outcome_unknown(tl_client_error(c)));
         test_db_exec(other, "ROLLBACK");
@@ -226,7 +226,7 @@ static void a_server_gone_silent_is_given_up(void **state)
     tl_client *c;
     int pid;
 
-    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 200000), &c),
+    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 2000000), &c),
                   TL_OK);
     assert_status(c, publish_plain(c), TL_OK);
     pid = PQbackendPID(tl_client_pgconn(c));

@@ -116,9 +116,9 @@ static void a_deadline_ends_it(void **state)
     subscribe(f, "s", TL_MODE_SYNC, 0);
     subscribe(f, "t\"t", TL_MODE_SYNC, 0);
     assert_status(f->c,
-                  tl_publish_wait(f->c, NULL, TL_NEW_EVENT(.type = "a"), 100000, &receipt, &o),
+                  tl_publish_wait(f->c, NULL, TL_NEW_EVENT(.type = "a"), 1000000, &receipt, &o),
                   TL_E_TIMEOUT);
-    assert_contains(message(f->c), "not handled within 100 ms by \"s\", \"t\"t\"");
+    assert_contains(message(f->c), "not handled within 1000 ms by \"s\", \"t\"t\"");
     assert_string_equal(tl_error_detail(tl_client_error(f->c)), "{\"pending\":[\"s\",\"t\\\"t\"]}");
     assert_false(tl_error_outcome_unknown(tl_client_error(f->c)));
     assert_true(receipt.position > 0);
@@ -132,11 +132,11 @@ static void a_deadline_ends_it(void **state)
     batch = tl_batch_free(batch);
     /* 0 is the client's own limit */
     tl_client *c = NULL;
-    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 1000000), &c),
+    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 2000000), &c),
                   TL_OK);
     assert_status(c, tl_publish_wait(c, NULL, TL_NEW_EVENT(.type = "a"), 0, NULL, NULL),
                   TL_E_TIMEOUT);
-    assert_contains(message(c), "within 1000 ms");
+    assert_contains(message(c), "within 2000 ms");
     tl_client_close(c);
 }
 
@@ -377,7 +377,7 @@ static void once_in_a_handler(void **state)
         TL_OK);
     assert_status(f->c, tl_worker_new(f->c, "m", router, NULL, &worker), TL_OK);
     assert_status(f->c, tl_publish(f->c, NULL, TL_NEW_EVENT(.type = "a", .id = ID), NULL), TL_OK);
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 60000; i++) {
         tl_worker_stats stats;
         assert_true(tl_worker_process(worker) >= 0);
         tl_worker_get_stats(worker, &stats);

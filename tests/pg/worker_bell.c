@@ -43,11 +43,6 @@ static bool is_listening(void *arg)
     return stats_of(arg).is_listening;
 }
 
-static bool has_woken_up(void *arg)
-{
-    return stats_of(arg).wakes >= 5;
-}
-
 /* WAK-1: the sentinel sleeps; an INSERT by somebody who knows nothing of us wakes it */
 static void an_insert_wakes_the_sleeping_sentinel(void **state)
 {
@@ -56,21 +51,18 @@ static void an_insert_wakes_the_sleeping_sentinel(void **state)
     tl_worker *w =
         bell_worker(e->client, "h", "**", &s, TL_WORKER_OPTIONS(.poll_interval_us = NO_POLL_US));
 
-    for (int i = 1; i <= 5; i++) {
-        uint64_t begin_us;
-
+    /* A bell that is just being disarmed looks armed, and the sentinel finds that event by itself: as
+     * many rounds as it takes to be rung up five times. */
+    for (int i = 1; stats_of(w).wakes < 5; i++) {
+        assert_true(i < 1000);
         drive_one(w, is_armed, e);
         /* asleep: nothing to do before the poll but election, probe and the like */
         publish(e, "a", "", 1);
-        begin_us = clock_us();
         s.until = i;
         drive_one(w, has_seen, &s);
-        assert_true(clock_us() - begin_us < 5 * SECOND_US);
     }
     assert_true(stats_of(w).is_sentinel);
     assert_true(stats_of(w).is_listening);
-    /* a look that was on its way may have found an event before its ring was read */
-    drive_one(w, has_woken_up, w);
     tl_worker_free(w);
 }
 
@@ -319,7 +311,7 @@ static void *publish_when_armed(void *arg)
 {
     struct env *e = arg;
 
-    for (int i = 0; i < 3000 && !is_bell_armed(e); i++)
+    for (int i = 0; i < 24000 && !is_bell_armed(e); i++)
         usleep(5000);
     publish(e, "a", "", 1);
     return NULL;
@@ -356,23 +348,23 @@ static void a_client_waits_for_events(void **state)
     int count = 0;
 
     publish(e, "a", "", 1); /* before the first wait */
-    assert_int_equal(tl_client_wait(e->client, 10 * SECOND_US), TL_OK);
+    assert_int_equal(tl_client_wait(e->client, DEADLINE_US), TL_OK);
     read_all(e->client, &after, &count);
     assert_int_equal(count, 1);
     assert_int_equal(tl_client_wait(e->client, 100000), TL_E_TIMEOUT);
     publish(e, "a", "", 1); /* between two waits */
-    assert_int_equal(tl_client_wait(e->client, 10 * SECOND_US), TL_OK);
+    assert_int_equal(tl_client_wait(e->client, DEADLINE_US), TL_OK);
     read_all(e->client, &after, &count);
     assert_int_equal(count, 2);
     /* while it sleeps with the bell armed */
     assert_int_equal(pthread_create(&thread, NULL, publish_when_armed, e), 0);
-    assert_int_equal(tl_client_wait(e->client, 20 * SECOND_US), TL_OK);
+    assert_int_equal(tl_client_wait(e->client, DEADLINE_US), TL_OK);
     pthread_join(thread, NULL);
     read_all(e->client, &after, &count);
     assert_int_equal(count, 3);
     /* it is not the sentinel while it does something else */
     assert_int_equal(tl_client_wait(e->client, 300000), TL_E_TIMEOUT);
-    for (int i = 0; i < 1000 && is_bell_armed(e); i++)
+    for (int i = 0; i < 24000 && is_bell_armed(e); i++)
         usleep(5000);
     assert_false(is_bell_armed(e));
     assert_int_equal(pthread_create(&thread, NULL, wake_client, e->client), 0);

@@ -3,7 +3,6 @@
  * handlers that stay in flight, fail and write in transactions: nothing is lost, no key runs twice
  * at once, effects happen once (SUB-10, WRK-4, WRK-7, WAK-4, RET-8).
  */
-#define DEADLINE_US (80u * 1000000u)
 #include "worker_env.h"
 
 enum { EVENTS = 1500, KEYS = 7 };
@@ -106,7 +105,7 @@ static void run_chaos(struct env *e, tl_handler_fn fn, bool transactional, struc
                                                        .subscribe = options)),
                          TL_OK);
         c->workers[i] = new_worker(clients[i], r,
-                                   TL_WORKER_OPTIONS(.claim_batch = 20, .lease_us = 2 * SECOND_US,
+                                   TL_WORKER_OPTIONS(.claim_batch = 20, .lease_us = 5 * SECOND_US,
                                                      .poll_interval_us = 200000));
         tl_router_free(r);
     }

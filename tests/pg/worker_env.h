@@ -22,10 +22,8 @@
 #include <trunkline/trunkline.h>
 
 #define SECOND_US 1000000u
-#ifndef DEADLINE_US
-#define DEADLINE_US (30u * SECOND_US)
-#endif
-#define NO_POLL_US (60u * SECOND_US) /* beyond every deadline: only the doorbell can help */
+#define DEADLINE_US (120u * SECOND_US) /* for what hangs */
+#define NO_POLL_US (600u * SECOND_US)  /* beyond every deadline: only the doorbell can help */
 #define MAX_DELIVERED 4096
 
 struct env {

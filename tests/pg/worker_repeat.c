@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LEASE_US (3 * SECOND_US)
+#define LEASE_US (8 * SECOND_US)
 
 struct held {
     struct seen seen;
@@ -79,7 +79,7 @@ static void a_failure_beside_a_lost_answer_is_kept(void **state)
     struct env *e = *state;
     struct held *h = calloc(1, sizeof *h);
     int spared[2] = {PQsocket(e->admin), PQsocket(tl_client_pgconn(e->client))};
-    uint64_t until_us = clock_us() + DEADLINE_US;
+    uint64_t until_us;
     tl_worker *w = simple_worker(e->client, hold_first, h, TL_ORDERING_KEY, false,
                                  TL_WORKER_OPTIONS(.lease_us = LEASE_US));
 
@@ -89,8 +89,9 @@ static void a_failure_beside_a_lost_answer_is_kept(void **state)
     test_db_exec(e->admin, "begin");
     test_db_exec(e->admin, "select from trunkline.leases for update");
     tl_delivery_complete(h->deliveries[0], TL_RETRY);
-    until_us = clock_us() + LEASE_US * 3 / 4;
+    until_us = clock_us() + LEASE_US * 5 / 8;
     drive_one(w, is_past, &until_us);
+    assert_int_equal(tl_worker_process(w), TL_OK); /* at the latest now */
     test_db_exec(e->admin, "commit");
     for (until_us = clock_us() + DEADLINE_US;
          number(e, "select count(*) from trunkline.retries") == 0;)

@@ -299,7 +299,7 @@ static void killed_between_effect_and_commit(void **state)
         tl_client *c = open_client(e->conninfo);
 
         w = tx_worker(e, c, kill_myself, &victim,
-                      TL_WORKER_OPTIONS(.lease_us = 500000, .claim_batch = 5));
+                      TL_WORKER_OPTIONS(.lease_us = 3 * SECOND_US, .claim_batch = 5));
         (void)!tl_worker_run(w);
         _exit(1);
     }
@@ -341,7 +341,7 @@ static void a_fenced_worker_cannot_commit(void **state)
     struct env *e = *state;
     struct overtaken o = {.e = e, .other = open_client(e->conninfo)};
     tl_worker *w = simple_worker(e->client, lose_the_lease, &o, TL_ORDERING_KEY, true,
-                                 TL_WORKER_OPTIONS(.lease_us = 200000));
+                                 TL_WORKER_OPTIONS(.lease_us = 2 * SECOND_US));
 
     publish(e, "a", "", 1);
     o.first.seen.until = 1;

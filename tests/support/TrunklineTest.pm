@@ -67,7 +67,7 @@ sub start_program {
 # Exit code of a program that ends by itself (128 + n after signal n); dies after the deadline.
 sub wait_exit {
     my ($handle, $seconds) = @_;
-    wait_for(sub { waitpid($handle->{pid}, WNOHANG) == $handle->{pid} }, $seconds // 60)
+    wait_for(sub { waitpid($handle->{pid}, WNOHANG) == $handle->{pid} }, $seconds)
         or croak "still running: $handle->{command}";
     delete $running{$handle->{pid}};
     return $handle->{rc} = $? & 127 ? 128 + ($? & 127) : $? >> 8;
@@ -79,10 +79,11 @@ sub stop_program {
     return wait_exit($handle, $seconds);
 }
 
-# Poll a condition until it is true or the deadline has passed; returns its value.
+# Poll a condition until it is true or the deadline has passed; returns its value. The deadline is for
+# what hangs: a busy machine may take many times as long as a quiet one for what works.
 sub wait_for {
     my ($condition, $seconds) = @_;
-    my $deadline = time + ($seconds // 30);
+    my $deadline = time + ($seconds // 120);
     while (1) {
         my $value = $condition->();
         return $value if $value;

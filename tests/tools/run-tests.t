@@ -15,7 +15,7 @@ expect() {
     printf '#!/bin/bash\n%s\n' "$5" >"$dir/program"
     chmod +x "$dir/program"
     echo '[{"name": "b_sanitize", "value": "none"}]' >"$build/meson-info/intro-buildoptions.json"
-    printf '[{"suite": ["x:unit"], "name": "it", "cmd": ["%s"], "env": {}, "timeout": 2, "is_parallel": true}]' \
+    printf '[{"suite": ["x:unit"], "name": "it", "cmd": ["%s"], "env": {}, "timeout": 0.5, "is_parallel": true}]' \
         "$dir/program" >"$build/meson-info/intro-tests.json"
     output=$(tools/run-tests --build "$build" 2>&1) || status=$?
     is "$(tail -n 1 <<<"$output") ($status)" "$2 ($3)" "$1"
