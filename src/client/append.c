@@ -405,7 +405,7 @@ tl_status tl__append_explain(tl_client *c, const struct tl__events *lists, size_
         if (!find_bad_json(c, &lists[i], &index))
             continue;
         if (strcmp(c->error.sqlstate, "22P02") == 0)
-            tl__error_set(&c->error, status, "22P02", "data or metadata is not valid JSON");
+            tl__json_named(&c->error, "data or metadata", status);
         status = tl__error_blame(&c->error, "append", index);
         if (is_by_list)
             c->error.index = (int64_t)i;

@@ -59,6 +59,13 @@ tl_status tl__json_check(struct tl_error *e, const char *field, const char *text
     return TL_OK;
 }
 
+tl_status tl__json_named(struct tl_error *e, const char *field, tl_status status)
+{
+    if (status == TL_OK || strcmp(e->sqlstate, "22P02") != 0)
+        return status;
+    return tl__error_set(e, TL_E_INVALID, "22P02", "%s is not valid JSON", field);
+}
+
 tl_status tl__element_load(struct tl_error *e, const tl_new_event *from, struct tl__element *ret)
 {
     tl_new_event *event = &ret->event;
@@ -196,7 +203,7 @@ tl_status tl__publish_explain(tl_client *c, const char *topic, tl_status status)
     tl_status second;
 
     if (strcmp(first.sqlstate, "22P02") == 0)
-        return tl__error_set(&c->error, status, "22P02", "data or metadata is not valid JSON");
+        return tl__json_named(&c->error, "data or metadata", status);
     if (strcmp(first.sqlstate, "42P01") != 0 && strcmp(first.sqlstate, "23514") != 0)
         return status;
     if (status != TL_E_SCHEMA && status != TL_E_LIMIT)

@@ -16,6 +16,8 @@ struct tl__element {
 tl_status tl__element_load(struct tl_error *e, const tl_new_event *from, struct tl__element *ret);
 /* Not too large, UTF-8, no NUL; field is for the message. */
 tl_status tl__json_check(struct tl_error *e, const char *field, const char *text, size_t len);
+/* The status of a call whose only JSON is this field: bad JSON gets its name. */
+tl_status tl__json_named(struct tl_error *e, const char *field, tl_status status);
 /* Topic name or its default; checked. */
 tl_status tl__topic_load(struct tl_error *e, const char *topic, const char **ret);
 

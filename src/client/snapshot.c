@@ -67,6 +67,7 @@ tl_status tl_snapshot_save(tl_client *c, const char *stream, int64_t version, co
     tl__param_i64(&params, version);
     tl__param_bytes(&params, json.data, json.len);
     status = tl__call(c, TL__WRITES, NULL, save_sql, &params, &res);
+    status = tl__json_named(&c->error, "state", status);
     return status == TL_OK && !tl__cell_bool(res, 0, 0) ? TL_NOTHING : status;
 }
 

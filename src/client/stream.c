@@ -299,7 +299,8 @@ tl_status tl_stream_set(tl_client *c, const char *stream, int64_t expected_versi
         tl__param_bytes(&params, json.data, json.len);
     else
         tl__param_null(&params);
-    return tl__call(c, TL__WRITES, NULL, set_sql, &params, NULL);
+    status = tl__call(c, TL__WRITES, NULL, set_sql, &params, NULL);
+    return tl__json_named(&c->error, "metadata", status);
 }
 
 tl_status tl_redact(tl_client *c, const char *event_id, const char *reason,

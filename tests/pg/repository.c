@@ -659,6 +659,7 @@ static void snapshots_by_hand(void **state)
     assert_status(f->c, tl_snapshot_save(f->c, "account-1", 3, "{}", 0, NULL), TL_E_INVALID);
     assert_contains(message(f->c), "ahead");
     assert_status(f->c, tl_snapshot_save(f->c, "account-1", 2, "{", 0, NULL), TL_E_INVALID);
+    assert_string_equal(message(f->c), "state is not valid JSON");
     assert_status(f->c, tl_snapshot_save(f->c, "account-1", 2, NULL, 0, NULL), TL_E_INVALID);
     assert_status(f->c, tl_snapshot_save(f->c, "account-1", 2, "{\"a\": 1.50}rest", 11, NULL),
                   TL_OK);

@@ -150,6 +150,7 @@ static void settings_of_streams(void **state)
     assert_status(
         f->c, tl_stream_set(f->c, "order-1", TL_EXPECT_ANY, TL_STREAM_SET_OPTIONS(.metadata = "{")),
         TL_E_INVALID);
+    assert_string_equal(message(f->c), "metadata is not valid JSON");
     assert_status(f->c, tl_stream_set(f->c, "order-1", -5, NULL), TL_E_INVALID);
 }
 
