@@ -3,8 +3,9 @@
 CREATE OR REPLACE FUNCTION @extschema@.check_cursor(topic text, cursor bigint) RETURNS void LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    topic_sequence regclass := '@extschema@.position_' || topic;
     lowest  bigint;
-    highest bigint := pg_sequence_last_value(('@extschema@.position_' || topic)::regclass);
+    highest bigint := coalesce(pg_sequence_last_value(topic_sequence), @extschema@.sequence_denied(topic_sequence));
 BEGIN
     SELECT greatest((min(l.leaf) << 30) - 1, 0) INTO lowest
       FROM @extschema@.leaves l JOIN @extschema@.topics t USING (topic_id) WHERE t.name = check_cursor.topic;

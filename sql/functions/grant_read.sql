@@ -14,7 +14,7 @@ BEGIN
         @extschema@.find, @extschema@.locate, @extschema@.head, @extschema@.horizon, @extschema@.register_horizons, @extschema@.lock_class,
         @extschema@.stream_version, @extschema@.stream_exists, @extschema@.stream_info, @extschema@.list_streams, @extschema@.category, @extschema@.key_id, @extschema@.snapshot_get, @extschema@.read_links,
         @extschema@.read_model_get, @extschema@.position_token, @extschema@.parse_position_token, @extschema@.topic_mark,
-        @extschema@.check_read, @extschema@.check_stream, @extschema@.readable, @extschema@.read_limit, @extschema@.position_before,
+        @extschema@.check_read, @extschema@.check_stream, @extschema@.readable, @extschema@.read_limit, @extschema@.sequence_denied, @extschema@.position_before,
         @extschema@.position_since, @extschema@.version_since, @extschema@.upcast_event, @extschema@.function_named, @extschema@.pattern_problem,
         @extschema@.pattern_regex, @extschema@.matches, @extschema@.type_problem, @extschema@.topic_id_of, @extschema@.fail TO %I', grantee);
 END $$;

@@ -56,7 +56,8 @@ BEGIN
             USING load_stream.stream, low, s.version, @extschema@.read_limit(load_stream.topic), oldest, load_stream.max_events, s.after_position;
         RETURN;
     END IF;
-    top := CASE WHEN pg_is_in_recovery() THEN @extschema@.read_limit('store') ELSE pg_sequence_last_value('@extschema@.position_store') END;
+    top := CASE WHEN pg_is_in_recovery() THEN @extschema@.read_limit('store') ELSE
+        coalesce(pg_sequence_last_value('@extschema@.position_store'), @extschema@.sequence_denied('@extschema@.position_store')) END;
     RETURN QUERY SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at,
             NULL::bigint, NULL::jsonb
           FROM @extschema@.topic_store e WHERE e.stream = load_stream.stream AND e.version > low AND e.version <= s.version AND e."position" <= top

@@ -58,7 +58,8 @@ BEGIN
             USING read_stream.stream, low, high, coalesce(top, @extschema@.read_limit(read_stream.topic)), oldest, read_stream.max_events, s.after_position;
         RETURN;
     END IF;
-    top := CASE WHEN pg_is_in_recovery() THEN @extschema@.read_limit('store') ELSE pg_sequence_last_value('@extschema@.position_store') END;
+    top := CASE WHEN pg_is_in_recovery() THEN @extschema@.read_limit('store') ELSE
+        coalesce(pg_sequence_last_value('@extschema@.position_store'), @extschema@.sequence_denied('@extschema@.position_store')) END;
     IF read_stream.direction = 'forward' THEN
         RETURN QUERY SELECT e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at
               FROM @extschema@.topic_store e WHERE e.stream = read_stream.stream AND e.version > low AND e.version <= high AND e."position" <= top

@@ -23,7 +23,7 @@ BEGIN
         PERFORM @extschema@.fail('25006', 'the safe horizon is not known on a standby', '{"field": "server"}', 'Read from the primary.');
     END IF;
     FOR i IN 1 .. cardinality(sequences) LOOP
-        firsts[i] := pg_sequence_last_value(sequences[i]);
+        firsts[i] := coalesce(pg_sequence_last_value(sequences[i]), @extschema@.sequence_denied(sequences[i]));
     END LOOP;
     SELECT array_agg(l.classid::bigint) FILTER (WHERE l.classid = ANY (sequences::oid[])),
            array_agg(l.objid::bigint) FILTER (WHERE l.classid = ANY (sequences::oid[])),
@@ -36,7 +36,7 @@ BEGIN
         RETURN firsts || others;
     END IF;
     FOR i IN 1 .. cardinality(sequences) LOOP
-        latest[i] := pg_sequence_last_value(sequences[i]);
+        latest[i] := coalesce(pg_sequence_last_value(sequences[i]), @extschema@.sequence_denied(sequences[i]));
     END LOOP;
     FOR j IN 1 .. cardinality(classes) LOOP
         i := array_position(sequences::oid[], classes[j]::oid);

@@ -6,7 +6,8 @@ SELECT s.subscription_id, s.name, t.name AS topic, s.pattern, s.tenant_id, s.fil
        s.max_attempts, s.backoff, s.retry_delay, s.retry_cap, s.retry_schedule, s.on_failure,
        s.max_in_flight, s.rate_limit, s.timeout, s.track, s.target_options, s.registered_by, c.cursor,
        CASE WHEN s.mode = 'sync' AND s.target LIKE 'sql:%' THEN 0 -- runs when an event is published
-            ELSE greatest(pg_sequence_last_value(('@extschema@.position_' || t.name)::regclass) - c.cursor, 0) END AS behind,
+            ELSE greatest(coalesce(pg_sequence_last_value(('@extschema@.position_' || t.name)::regclass),
+                                @extschema@.sequence_denied(('@extschema@.position_' || t.name)::regclass)) - c.cursor, 0) END AS behind,
        (SELECT coalesce(sum(coalesce(l.events, 0) + l.retries), 0)::bigint FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id) AS leased,
        (SELECT count(*) FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.token IS NULL) AS retrying,
        (SELECT count(*) FROM @extschema@.dead_letters d WHERE d.subscription_id = s.subscription_id AND d.state = 'dead') AS dead,
