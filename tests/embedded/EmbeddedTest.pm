@@ -32,6 +32,8 @@ my $program = "$base/embedded_hold";
 my (@holders, @dirs);
 my $dir_count = 0;
 
+# Set where another version is tested than the one that would be found.
+my $server_programs = $ENV{TRUNKLINE_PG_BINDIR};
 for my $name (keys %ENV) {
     delete $ENV{$name} if $name =~ /^(PG|XDG_|TRUNKLINE_(DB|DATA_DIR|PG_BINDIR)$|DATABASE_URL$)/;
 }
@@ -153,6 +155,7 @@ sub hold {
     my ($id, $dir, %env) = @_;
     my $self = bless {id => $id, dir => $dir, buffer => ''}, __PACKAGE__;
     $env{TRUNKLINE_DATA_DIR} = $dir if defined $dir;
+    $env{TRUNKLINE_PG_BINDIR} //= $server_programs if defined $server_programs;
     my $log = "$base/holder." . scalar(@holders);
     $self->{log} = $log;
     pipe my $child_in, $self->{in} or die;

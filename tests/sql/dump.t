@@ -6,6 +6,8 @@ use lib 'tests/sql';
 use SqlTest;
 use Test::More;
 
+my $bindir = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/" : '';
+plan skip_all => "no pg_dump beside the server ($bindir)" if $bindir && !-x "${bindir}pg_dump";
 my $old_db = database();
 my $old = session();
 $old->do(<<'SQL');
@@ -39,7 +41,6 @@ my $token = $old->do("SELECT DISTINCT token FROM trunkline.claim('app/own', max_
 $old->do("SELECT trunkline.ack('$token', 2, '[{\"position\": 2, \"error\": \"x\", \"retry_after_us\": 0}]')");
 
 my $new_db = database(empty => 1);
-my $bindir = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/" : '';
 # an event in flight during the dump is in neither database
 my $writer = session();
 $writer->do("BEGIN; SELECT trunkline.publish('in flight', '1', 'own'); SELECT version FROM trunkline.append('order-9', '{\"type\": \"in flight\"}'); SELECT trunkline.link('in flight', id) FROM trunkline.read_stream('order-1', 0, 1)");

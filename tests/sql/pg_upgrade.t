@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # MIG-3: pg_upgrade into a new cluster keeps order, visibility and versions, and everything goes on.
-# To the same major version, which pg_upgrade does as any other: the schema by dump, the files as they are.
+# From the installed version where a newer one is tested, else to the same one, which pg_upgrade does as any
+# other: the schema by dump, the files as they are.
 use strict;
 use warnings;
 use lib 'tests/sql';
@@ -9,14 +10,18 @@ use Test::More;
 
 my $bindir = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/" : '';
 plan skip_all => "no pg_upgrade beside the server ($bindir)" if !-x "${bindir}pg_upgrade";
+sub major { return qx("$_[0]postgres" -V) =~ /\) (\d+)/ ? $1 : 0 }
+my $old_bindir = qx(pg_config --bindir) =~ s{\n}{/}r;
+$old_bindir = $bindir if major($old_bindir) >= major($bindir);
+diag 'from ' . major($old_bindir) . ' to ' . major($bindir);
 my $dir = "/tmp/tlupgrade.$$";
-my $out = qx(env -u PG_TEMP_DIR -u PG_TEMP_LOG tools/pg-temp start $dir);
+my $out = qx(env -u PG_TEMP_DIR -u PG_TEMP_LOG PGBINDIR='$old_bindir' tools/pg-temp start $dir);
 BAIL_OUT("no cluster: $out") if $?;
 END { my $status = $?; system "tools/pg-temp stop $dir >/dev/null 2>&1" if $dir; $? = $status }
 my @as_owner = $> == 0 ? ('setpriv', '--reuid=' . (stat "$dir/data")[4], '--regid=' . (stat "$dir/data")[5], '--clear-groups', '--') : ();
 sub owner_runs {
     system(@as_owner, 'env', 'LC_ALL=C', 'sh', '-c', "cd $dir && exec \"\$@\" >>upgrade.log 2>&1", 'sh', @_) == 0
-        or BAIL_OUT("$_[0] failed: " . qx(tail -n 20 $dir/upgrade.log));
+        or BAIL_OUT("$_[0] failed: " . qx(cd $dir; tail -n 20 upgrade.log \$(ls -t new/pg_upgrade_output.d/*/log/*.log 2>/dev/null | head -n 3)));
     return;
 }
 my $db = "host=$dir port=5432 user=postgres dbname=postgres";
@@ -46,9 +51,9 @@ my $prepared = session(db => $db); # the old cluster's transaction in flight end
 $prepared->do("BEGIN; SELECT version FROM trunkline.append('order-9', '{\"type\": \"in flight\"}')");
 $_->close for $prepared, $s;
 
-owner_runs("${bindir}pg_ctl", 'stop', '-w', '-m', 'fast', '-D', 'data');
+owner_runs("${old_bindir}pg_ctl", 'stop', '-w', '-m', 'fast', '-D', 'data');
 owner_runs("${bindir}initdb", '--pgdata=new', '--username=postgres', '--auth=trust', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync', '--no-instructions');
-owner_runs("${bindir}pg_upgrade", '-b', $bindir, '-B', $bindir, '-d', "$dir/data", '-D', "$dir/new", '-U', 'postgres', '-s', $dir, '-p', 5432, '-P', 5433);
+owner_runs("${bindir}pg_upgrade", '-b', $old_bindir, '-B', $bindir, '-d', "$dir/data", '-D', "$dir/new", '-U', 'postgres', '-s', $dir, '-p', 5432, '-P', 5433);
 owner_runs("${bindir}pg_ctl", 'start', '-w', '-t', 240, '-D', 'new', '-o', "-p 5432 -k $dir -c listen_addresses=''");
 END { owner_runs("${bindir}pg_ctl", 'stop', '-m', 'immediate', '-D', 'new') if $dir && -e "$dir/new/postmaster.pid" }
 
