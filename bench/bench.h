@@ -1,7 +1,7 @@
 /*
  * bench.h: what the files of trunkline-bench share. The program measures Trunkline against bare
  * PostgreSQL in one process: variants take turns (A B C A B C ...) and are compared within a turn.
- * It uses the public header and libpq only, as any user could.
+ * It uses the public header, libpq and src/load, which knows no database.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -9,6 +9,9 @@
 #include <trunkline/trunkline.h>
 
 #include <libpq-fe.h>
+
+#include "callers.h"
+#include "process.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,11 +40,6 @@ struct bench {
 void die(const char *what, const char *detail) __attribute__((noreturn));
 void *need(void *memory);
 char *argv_text(const char *constant); /* for argv, which nobody changes */
-uint64_t clock_ns(void);
-void sleep_until_ns(uint64_t at_ns);
-/* CPU time that a process has used, all its threads; 0: no such process. */
-uint64_t process_cpu_ns(int pid);
-uint64_t process_resident_bytes(int pid);
 
 PGconn *connect_to(const char *conninfo, const char *application_name);
 /* Both die on an error. */
@@ -159,7 +157,7 @@ struct consumer;
 struct consumer *consumer_start(const struct bench *b, const char *kind, const char *subscription,
                                 int claim_batch);
 int consumer_pid(const struct consumer *c);
-/* Wait until it has handled position (fanout, listener: a count): when, on clock_ns(). */
+/* Wait until it has handled position (fanout, listener: a count): when, on tl__clock_ns(). */
 uint64_t consumer_wait(struct consumer *c, int64_t upto);
 struct consumed {
     int64_t events;

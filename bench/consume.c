@@ -25,8 +25,8 @@ static const char page_sql[] =
 /* Events a second of a bare keyset read of the same rows; every value is in the client then. */
 static double read_pages(PGconn *conn, int64_t after, int events, double *ret_cpu_us)
 {
-    uint64_t cpu_ns = process_cpu_ns(PQbackendPID(conn));
-    uint64_t start_ns = clock_ns();
+    uint64_t cpu_ns = tl__process_cpu_ns(PQbackendPID(conn));
+    uint64_t start_ns = tl__clock_ns();
     int count = 0;
 
     while (count < events) {
@@ -44,8 +44,8 @@ static double read_pages(PGconn *conn, int64_t after, int events, double *ret_cp
         count += rows;
         PQclear(res);
     }
-    *ret_cpu_us = (double)(process_cpu_ns(PQbackendPID(conn)) - cpu_ns) / 1e3 / count;
-    return (double)count * 1e9 / (double)(clock_ns() - start_ns);
+    *ret_cpu_us = (double)(tl__process_cpu_ns(PQbackendPID(conn)) - cpu_ns) / 1e3 / count;
+    return (double)count * 1e9 / (double)(tl__clock_ns() - start_ns);
 }
 
 /* One worker from a backlog of `events` to nothing; counted from its first handler call on. */
@@ -153,7 +153,7 @@ pid_t start_serve(const struct bench *b, const char *const *arguments)
 /* Resident memory once it listens and has been left alone for a while. */
 static void measure_serve(const struct bench *b)
 {
-    uint64_t give_up_ns = clock_ns() + 20000000000u;
+    uint64_t give_up_ns = tl__clock_ns() + 20000000000u;
     uint64_t bytes;
     pid_t pid;
     int status;
@@ -165,12 +165,12 @@ static void measure_serve(const struct bench *b)
     pid = start_serve(b, NULL);
     while (sql_int(b->admin, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND "
                              "objid = 1 AND objsubid = 2") == 0) {
-        if (clock_ns() > give_up_ns || waitpid(pid, &status, WNOHANG) == pid)
+        if (tl__clock_ns() > give_up_ns || waitpid(pid, &status, WNOHANG) == pid)
             die("trunkline serve", "did not become the sentinel");
-        sleep_until_ns(clock_ns() + 100000000u);
+        tl__sleep_until_ns(tl__clock_ns() + 100000000u);
     }
-    sleep_until_ns(clock_ns() + 3000000000u);
-    bytes = process_resident_bytes(pid);
+    tl__sleep_until_ns(tl__clock_ns() + 3000000000u);
+    bytes = tl__process_resident_bytes(pid);
     kill(pid, SIGTERM);
     if (waitpid(pid, &status, 0) != pid || status != 0)
         die("trunkline serve", "did not end well");
@@ -204,7 +204,7 @@ static int64_t dead_rows_in_leaves(const struct bench *b)
 
 void measure_space(const struct bench *b)
 {
-    uint64_t give_up_ns = clock_ns() + 30000000000u;
+    uint64_t give_up_ns = tl__clock_ns() + 30000000000u;
     int64_t first;
     int64_t before;
     int64_t last;
@@ -221,9 +221,9 @@ void measure_space(const struct bench *b)
     while (sql_int(b->admin,
                    "SELECT sum(n_tup_ins) FROM pg_stat_user_tables "
                    "WHERE schemaname = 'trunkline' AND relname ~ '^leaf_'") < before + b->backlog) {
-        if (clock_ns() > give_up_ns)
+        if (tl__clock_ns() > give_up_ns)
             die("statistics", "do not arrive");
-        sleep_until_ns(clock_ns() + 100000000u);
+        tl__sleep_until_ns(tl__clock_ns() + 100000000u);
     }
     in_leaves = dead_rows_in_leaves(b);
     report_note("after %d events published and consumed in batches of 100:", b->backlog);

@@ -116,7 +116,7 @@ static struct {
 
 static void saw(const char *stamp)
 {
-    seen.last_ns = clock_ns();
+    seen.last_ns = tl__clock_ns();
     if (seen.events++ == 0)
         seen.first_ns = seen.last_ns;
     if (stamp != NULL && seen.latencies < MAX_LATENCIES)
@@ -130,9 +130,9 @@ static tl_verdict on_any(tl_delivery *d, void *userdata)
     (void)d;
     (void)userdata;
     if (seen.events++ == 0)
-        seen.first_ns = clock_ns();
+        seen.first_ns = tl__clock_ns();
     if (++seen.handled == seen.wanted)
-        seen.last_ns = clock_ns();
+        seen.last_ns = tl__clock_ns();
     return TL_DONE;
 }
 
@@ -173,7 +173,7 @@ static void answer(void)
 static bool wait_for(int fd, uint64_t deadline_us)
 {
     struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
-    uint64_t now_us = clock_ns() / 1000;
+    uint64_t now_us = tl__clock_ns() / 1000;
     uint64_t left_us = deadline_us > now_us ? deadline_us - now_us : 0;
     struct timespec ts = {.tv_sec = (time_t)(left_us / 1000000),
                           .tv_nsec = (long)(left_us % 1000000 * 1000)};

@@ -26,11 +26,11 @@ static int64_t rows_read(const struct bench *b)
 /* Rows of the log fetched by others since `before`; their counters arrive with a delay. */
 static int64_t rows_read_since(const struct bench *b, int64_t before, int64_t least)
 {
-    uint64_t give_up_ns = clock_ns() + 5000000000u;
+    uint64_t give_up_ns = tl__clock_ns() + 5000000000u;
     int64_t rows;
 
-    while ((rows = rows_read(b) - before) < least && clock_ns() < give_up_ns)
-        sleep_until_ns(clock_ns() + 100000000u);
+    while ((rows = rows_read(b) - before) < least && tl__clock_ns() < give_up_ns)
+        tl__sleep_until_ns(tl__clock_ns() + 100000000u);
     return rows;
 }
 
@@ -51,7 +51,7 @@ static double fan_out(const struct bench *b, int64_t after, int subscriptions, i
     read_before = rows_read(b);
     worker = consumer_start(b, "fanout", "bench/fan", claim_batch);
     consumer_wait(worker, (int64_t)b->backlog * subscriptions);
-    *ret_mib = (double)process_resident_bytes(consumer_pid(worker)) / 1048576;
+    *ret_mib = (double)tl__process_resident_bytes(consumer_pid(worker)) / 1048576;
     seen = consumer_stop(worker);
     free(seen.latency_us);
     *ret_reads = (double)rows_read_since(b, read_before, b->backlog) / b->backlog;

@@ -6,11 +6,9 @@
 #include "bench.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 
 struct pool {
     int n;
@@ -19,15 +17,6 @@ struct pool {
     bool is_busy[MAX_CONNECTIONS];
     uint64_t sent_ns[MAX_CONNECTIONS];
 };
-
-static uint64_t own_cpu_ns(void)
-{
-    struct rusage r;
-
-    getrusage(RUSAGE_SELF, &r);
-    return (uint64_t)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000000u +
-           (uint64_t)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) * 1000u;
-}
 
 /* ------------------------------------------------------------------------------------ pool -- */
 
@@ -71,7 +60,7 @@ static uint64_t pool_cpu_ns(const struct pool *p)
     uint64_t sum = 0;
 
     for (int i = 0; i < p->n; i++)
-        sum += process_cpu_ns(PQbackendPID(p->conns[i]));
+        sum += tl__process_cpu_ns(PQbackendPID(p->conns[i]));
     return sum;
 }
 
@@ -83,7 +72,7 @@ void pool_exec(struct pool *p, const char *sql)
 
 static void send(struct pool *p, int i, const struct statement *st)
 {
-    p->sent_ns[i] = clock_ns();
+    p->sent_ns[i] = tl__clock_ns();
     p->is_busy[i] = true;
     if (!PQsendQueryPrepared(p->conns[i], st->name, st->n, st->values, st->lengths, st->formats,
                              1) ||
@@ -130,8 +119,8 @@ struct load pool_run(struct pool *p, const struct statement *st, double seconds)
 struct load pool_run_source(struct pool *p, const struct source *source, double seconds)
 {
     uint64_t server_cpu_ns = pool_cpu_ns(p);
-    uint64_t cpu_ns = own_cpu_ns();
-    uint64_t start_ns = clock_ns();
+    uint64_t cpu_ns = tl__own_cpu_ns();
+    uint64_t start_ns = tl__clock_ns();
     uint64_t end_ns = start_ns + (uint64_t)(seconds * 1e9);
     uint64_t now_ns;
     uint64_t count = 0;
@@ -152,17 +141,17 @@ struct load pool_run_source(struct pool *p, const struct source *source, double 
             if (!p->is_busy[i] || !receive(p, i, source, &is_counted))
                 continue;
             count += is_counted;
-            if (clock_ns() < end_ns)
+            if (tl__clock_ns() < end_ns)
                 send(p, i, source->next(source->context, i));
             else
                 running--;
         }
     }
-    now_ns = clock_ns();
+    now_ns = tl__clock_ns();
     return (struct load){
         .per_s = (double)count * 1e9 / (double)(now_ns - start_ns),
         .cpu_us = (double)(pool_cpu_ns(p) - server_cpu_ns) / 1e3 / (double)(count > 0 ? count : 1),
-        .own_cpu_share = (double)(own_cpu_ns() - cpu_ns) / (double)(now_ns - start_ns),
+        .own_cpu_share = (double)(tl__own_cpu_ns() - cpu_ns) / (double)(now_ns - start_ns),
     };
 }
 
@@ -171,13 +160,13 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
 {
     uint64_t gap_ns = 1000000000u / (uint64_t)per_s;
     size_t total = (size_t)(seconds * per_s);
-    uint64_t next_ns = clock_ns() + gap_ns;
+    uint64_t next_ns = tl__clock_ns() + gap_ns;
     size_t sent = 0;
     size_t done = 0;
 
     while (done < total) {
         struct epoll_event events[MAX_CONNECTIONS];
-        uint64_t now_ns = clock_ns();
+        uint64_t now_ns = tl__clock_ns();
         struct timespec wait = {0};
         int n;
 
@@ -186,12 +175,12 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
 
             if (p->is_busy[i])
                 continue;
-            stamp(&stamped, clock_ns());
+            stamp(&stamped, tl__clock_ns());
             send(p, i, &stamped);
             sent++;
             next_ns += gap_ns;
         }
-        now_ns = clock_ns();
+        now_ns = tl__clock_ns();
         if (sent == total || sent - done == (size_t)p->n)
             wait.tv_sec = 10;
         else if (next_ns > now_ns)
@@ -205,7 +194,7 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
             if (!p->is_busy[i] || !receive(p, i, NULL, NULL))
                 continue;
             if (done < commit_us_size)
-                commit_us[done] = (double)(clock_ns() - p->sent_ns[i]) / 1e3;
+                commit_us[done] = (double)(tl__clock_ns() - p->sent_ns[i]) / 1e3;
             done++;
         }
     }
@@ -214,21 +203,13 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
 
 /* --------------------------------------------------------------------------------- callers -- */
 
-struct running {
-    struct caller *caller;
-    uint64_t end_ns;
-    uint64_t count;
-};
-
-static void *run_caller(void *context)
+static bool call(void *context, uint64_t due_ns)
 {
-    struct running *r = context;
+    const struct caller *caller = context;
 
-    do {
-        r->caller->call(r->caller->context);
-        r->count++;
-    } while (clock_ns() < r->end_ns);
-    return NULL;
+    (void)due_ns;
+    caller->call(caller->context);
+    return true;
 }
 
 static uint64_t callers_cpu_ns(const struct caller *callers, int n)
@@ -236,33 +217,24 @@ static uint64_t callers_cpu_ns(const struct caller *callers, int n)
     uint64_t sum = 0;
 
     for (int i = 0; i < n; i++)
-        sum += process_cpu_ns(callers[i].backend_pid);
+        sum += tl__process_cpu_ns(callers[i].backend_pid);
     return sum;
 }
 
 struct load callers_run(struct caller *callers, int n, double seconds)
 {
     uint64_t server_cpu_ns = callers_cpu_ns(callers, n);
-    uint64_t cpu_ns = own_cpu_ns();
-    uint64_t start_ns = clock_ns();
-    struct running running[MAX_CONNECTIONS];
-    pthread_t threads[MAX_CONNECTIONS];
-    uint64_t count = 0;
-    uint64_t now_ns;
+    struct tl__caller blocking[MAX_CONNECTIONS] = {0};
+    struct tl__calls calls;
 
-    for (int i = 0; i < n; i++) {
-        running[i] = (struct running){&callers[i], start_ns + (uint64_t)(seconds * 1e9), 0};
-        if (pthread_create(&threads[i], NULL, run_caller, &running[i]) != 0)
-            die("threads", "cannot start one");
-    }
-    for (int i = 0; i < n; i++) {
-        pthread_join(threads[i], NULL);
-        count += running[i].count;
-    }
-    now_ns = clock_ns();
+    for (int i = 0; i < n; i++)
+        blocking[i] = (struct tl__caller){&callers[i], call};
+    calls = tl__callers_run(blocking, n, &(struct tl__callers_run){.seconds = seconds}, NULL);
+    if (!calls.is_ok)
+        die("threads", "cannot start one");
     return (struct load){
-        .per_s = (double)count * 1e9 / (double)(now_ns - start_ns),
-        .cpu_us = (double)(callers_cpu_ns(callers, n) - server_cpu_ns) / 1e3 / (double)count,
-        .own_cpu_share = (double)(own_cpu_ns() - cpu_ns) / (double)(now_ns - start_ns),
+        .per_s = (double)calls.count * 1e9 / (double)calls.elapsed_ns,
+        .cpu_us = (double)(callers_cpu_ns(callers, n) - server_cpu_ns) / 1e3 / (double)calls.count,
+        .own_cpu_share = (double)calls.cpu_ns / (double)calls.elapsed_ns,
     };
 }

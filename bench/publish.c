@@ -64,7 +64,7 @@ static double run_live(const struct bench *b, struct pool *pool, const struct st
     sql_exec(b->admin, "SELECT trunkline.subscribe('bench/live', '**')");
     worker = consumer_start(b, "worker", "bench/live", BATCH);
     *ret = pool_run(pool, st, b->round_s);
-    end_ns = clock_ns();
+    end_ns = tl__clock_ns();
     last = sql_int(b->admin, "SELECT last_value FROM trunkline.position_bus");
     reached_ns = consumer_wait(worker, last);
     free(consumer_stop(worker).latency_us);

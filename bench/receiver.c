@@ -41,7 +41,7 @@ struct receiver {
 static void note(struct receiver *r, bool is_signed, const char *body, size_t len)
 {
     const char *stamp = memmem(body, len, "\"t\": ", 5);
-    uint64_t now_ns = clock_ns();
+    uint64_t now_ns = tl__clock_ns();
 
     pthread_mutex_lock(&r->lock);
     r->last_ns = now_ns;
@@ -183,13 +183,13 @@ void receiver_reset(struct receiver *r)
 
 struct received receiver_wait(struct receiver *r, uint64_t count)
 {
-    uint64_t give_up_ns = clock_ns() + 120000000000u;
+    uint64_t give_up_ns = tl__clock_ns() + 120000000000u;
     struct received seen = {0};
 
     while (seen.count < count) {
-        if (clock_ns() > give_up_ns)
+        if (tl__clock_ns() > give_up_ns)
             die("receiver", "not every request came");
-        sleep_until_ns(clock_ns() + 1000000u);
+        tl__sleep_until_ns(tl__clock_ns() + 1000000u);
         pthread_mutex_lock(&r->lock);
         seen = (struct received){.count = r->count,
                                  .signed_count = r->signed_count,

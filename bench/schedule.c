@@ -32,7 +32,7 @@ static pid_t serve_start(const struct bench *b)
         if (sql_int(b->admin, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND "
                               "classid = trunkline.lock_class()::oid AND objid = 3"))
             return pid;
-        sleep_until_ns(clock_ns() + 20000000);
+        tl__sleep_until_ns(tl__clock_ns() + 20000000);
     }
     die("serve", "does not lead");
 }
@@ -50,10 +50,10 @@ static void lateness(const struct bench *b)
 {
     char sql[700];
     int count = (int)(PER_S * b->latency_round_s * b->rounds);
-    int64_t before = (int64_t)clock_ns();
+    int64_t before = (int64_t)tl__clock_ns();
     int64_t server_us =
         sql_int(b->admin, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint");
-    int64_t offset_ns = (before + (int64_t)clock_ns()) / 2 - server_us * 1000;
+    int64_t offset_ns = (before + (int64_t)tl__clock_ns()) / 2 - server_us * 1000;
     struct consumer *c;
     struct consumed seen;
     double *moved_us = need(calloc((size_t)count, sizeof *moved_us));
@@ -71,7 +71,7 @@ static void lateness(const struct bench *b)
              (long long)offset_ns, count / (double)PER_S, count);
     sql_exec(b->admin, sql);
     while (sql_int(b->admin, "SELECT count(*) FROM trunkline.scheduled") > 0)
-        sleep_until_ns(clock_ns() + 100000000);
+        tl__sleep_until_ns(tl__clock_ns() + 100000000);
     last = sql_int(b->admin, "SELECT last_value FROM trunkline.position_bus");
     consumer_wait(c, last);
     seen = consumer_stop(c);
@@ -110,7 +110,7 @@ static void backlog(const struct bench *b)
         (struct figure){"schedule", "bare INSERT ... SELECT, 1000 rows", "rows/s", NULL, b->rounds};
     f[1] = (struct figure){"schedule", "move_due(), batches of 1000", "events/s", &f[0], b->rounds};
     for (int round = 0; round < b->rounds; round++) {
-        uint64_t start = clock_ns();
+        uint64_t start = tl__clock_ns();
         for (int i = 0; i < BACKLOG; i += 1000) {
             snprintf(sql, sizeof sql,
                      "INSERT INTO bench_bare (type, tenant_id, data) SELECT '%s', '%s', '%s' FROM "
@@ -118,7 +118,7 @@ static void backlog(const struct bench *b)
                      event_type, event_tenant, "{\"n\": 1}");
             sql_exec(b->admin, sql);
         }
-        f[0].values[round] = BACKLOG * 1e9 / (double)(clock_ns() - start);
+        f[0].values[round] = BACKLOG * 1e9 / (double)(tl__clock_ns() - start);
         snprintf(sql, sizeof sql,
                  "SELECT count(*) FROM (SELECT trunkline.publish('%s', '{\"n\": 1}', tenant_id => "
                  "'%s', delay => '1 h') FROM generate_series(1, %d) OFFSET 0) q",
@@ -126,10 +126,10 @@ static void backlog(const struct bench *b)
         sql_exec(b->admin, sql);
         sql_exec(b->admin, "UPDATE trunkline.scheduled SET due_at = now(), run_at = now()");
         sql_exec(b->admin, "VACUUM ANALYZE trunkline.scheduled, trunkline.dedup");
-        start = clock_ns();
+        start = tl__clock_ns();
         while (sql_int(b->admin, "SELECT trunkline.move_due()") > 0)
             ;
-        f[1].values[round] = BACKLOG * 1e9 / (double)(clock_ns() - start);
+        f[1].values[round] = BACKLOG * 1e9 / (double)(tl__clock_ns() - start);
     }
     for (int i = 0; i < 2; i++)
         report_figure(&f[i]);

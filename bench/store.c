@@ -52,7 +52,7 @@ static void fill(const struct bench *b, int64_t events)
 {
     int64_t first = sql_int(b->admin, "SELECT last_value + 1 FROM trunkline.position_store");
     int64_t streams = events / FILLED_CATEGORIES / 10; /* of a category */
-    uint64_t start_ns = clock_ns();
+    uint64_t start_ns = tl__clock_ns();
     char sql[1024];
 
     snprintf(sql, sizeof sql,
@@ -85,7 +85,8 @@ static void fill(const struct bench *b, int64_t events)
     sql_exec(b->admin, sql);
     sql_exec(b->admin, "VACUUM ANALYZE trunkline.leaf_store_0, trunkline.streams, bench_log");
     sql_exec(b->admin, "CHECKPOINT");
-    report_note("%" PRId64 " events made in %.0f s", events, (double)(clock_ns() - start_ns) / 1e9);
+    report_note("%" PRId64 " events made in %.0f s", events,
+                (double)(tl__clock_ns() - start_ns) / 1e9);
 }
 
 /* --------------------------------------------------------------------------- load of a stream -- */
@@ -231,13 +232,13 @@ static void load_aggregate(struct loader *l, int v, int n)
 
 static double load_us(struct loader *l, int v, int n)
 {
-    uint64_t start_ns = clock_ns();
+    uint64_t start_ns = tl__clock_ns();
 
     if (v < SQL_LOADS)
         load_by_sql(l, v, n);
     else
         load_aggregate(l, v, n);
-    return (double)(clock_ns() - start_ns) / 1e3;
+    return (double)(tl__clock_ns() - start_ns) / 1e3;
 }
 
 static void load_bar(const char *size, const char *what, double got, double bar, const char *unit)
@@ -316,8 +317,8 @@ struct range {
 static double read_feed(PGconn *conn, int v, const struct range *range, double seconds,
                         double *ret_cpu_us)
 {
-    uint64_t cpu_ns = process_cpu_ns(PQbackendPID(conn));
-    uint64_t start_ns = clock_ns();
+    uint64_t cpu_ns = tl__process_cpu_ns(PQbackendPID(conn));
+    uint64_t start_ns = tl__clock_ns();
     uint64_t end_ns = start_ns + (uint64_t)(seconds * 1e9);
     uint64_t count = 0;
     int64_t after = range->after;
@@ -338,9 +339,9 @@ static double read_feed(PGconn *conn, int v, const struct range *range, double s
             after = range->after;
         count += (uint64_t)rows;
         PQclear(res);
-    } while (clock_ns() < end_ns);
-    *ret_cpu_us = (double)(process_cpu_ns(PQbackendPID(conn)) - cpu_ns) / 1e3 / (double)count;
-    return (double)count * 1e9 / (double)(clock_ns() - start_ns);
+    } while (tl__clock_ns() < end_ns);
+    *ret_cpu_us = (double)(tl__process_cpu_ns(PQbackendPID(conn)) - cpu_ns) / 1e3 / (double)count;
+    return (double)count * 1e9 / (double)(tl__clock_ns() - start_ns);
 }
 
 static void measure_feeds(const struct bench *b)
@@ -380,8 +381,8 @@ static void measure_feeds(const struct bench *b)
 /* The whole topic by the library's reader: how fast, and how large this process is meanwhile. */
 static void measure_reader(const struct bench *b)
 {
-    uint64_t most = process_resident_bytes(getpid());
-    uint64_t start_ns = clock_ns();
+    uint64_t most = tl__process_resident_bytes(getpid());
+    uint64_t start_ns = tl__clock_ns();
     uint64_t count = 0;
     const tl_event *e;
     tl_client *c;
@@ -391,13 +392,13 @@ static void measure_reader(const struct bench *b)
     if (tl_client_open(b->conninfo, NULL, &c) != TL_OK || tl_reader_open_all(c, NULL, &r) != TL_OK)
         die("tl_reader_open_all", tl_error_message(tl_client_error(c)));
     while ((status = tl_reader_next(r, &e)) == TL_OK) {
-        if (++count % 100000 == 0 && process_resident_bytes(getpid()) > most)
-            most = process_resident_bytes(getpid());
+        if (++count % 100000 == 0 && tl__process_resident_bytes(getpid()) > most)
+            most = tl__process_resident_bytes(getpid());
     }
     if (status != TL_NOTHING)
         die("tl_reader_next", tl_error_message(tl_client_error(c)));
     report_note("tl_reader over all %" PRIu64 " events of the topic: %.0f events/s", count,
-                (double)count * 1e9 / (double)(clock_ns() - start_ns));
+                (double)count * 1e9 / (double)(tl__clock_ns() - start_ns));
     report_bar_max("tl_reader over the whole topic: resident memory of the process",
                    (double)most / 1024 / 1024, 32, "MiB");
     tl_reader_close(r);

@@ -1,14 +1,10 @@
 /*
- * util.c: clocks, /proc, queries that must not fail. Nothing here knows what is measured.
+ * util.c: queries that must not fail, statistics. Nothing here knows what is measured.
  */
 #include "bench.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 void die(const char *what, const char *detail)
 {
@@ -26,62 +22,6 @@ void *need(void *memory)
 char *argv_text(const char *constant)
 {
     return (char *)(uintptr_t)constant;
-}
-
-uint64_t clock_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-void sleep_until_ns(uint64_t at_ns)
-{
-    struct timespec ts = {.tv_sec = (time_t)(at_ns / 1000000000u),
-                          .tv_nsec = (long)(at_ns % 1000000000u)};
-
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR) {
-    }
-}
-
-/* ----------------------------------------------------------------------------------- /proc -- */
-
-static bool read_proc(int pid, const char *file, char *text, size_t size)
-{
-    char path[64];
-    FILE *f;
-    size_t n;
-
-    snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
-    f = fopen(path, "re");
-    if (f == NULL)
-        return false;
-    n = fread(text, 1, size - 1, f);
-    text[n] = '\0';
-    fclose(f);
-    return n > 0;
-}
-
-uint64_t process_cpu_ns(int pid)
-{
-    struct timespec ts = {0};
-    clockid_t clock;
-
-    if (clock_getcpuclockid(pid, &clock) == 0)
-        clock_gettime(clock, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-uint64_t process_resident_bytes(int pid)
-{
-    char text[4096];
-    const char *line;
-
-    if (!read_proc(pid, "status", text, sizeof text))
-        return 0;
-    line = strstr(text, "VmRSS:");
-    return line != NULL ? strtoull(line + 6, NULL, 10) * 1024 : 0;
 }
 
 /* ----------------------------------------------------------------------------------- query -- */

@@ -125,7 +125,7 @@ static uint64_t server_cpu_ns(const struct bench *b)
     uint64_t sum = 0;
 
     for (int i = 0; i < PQntuples(res); i++)
-        sum += process_cpu_ns((int)strtol(PQgetvalue(res, i, 0), NULL, 10));
+        sum += tl__process_cpu_ns((int)strtol(PQgetvalue(res, i, 0), NULL, 10));
     PQclear(res);
     return sum;
 }
@@ -146,7 +146,7 @@ static double deliver_all(const struct bench *b, struct receiver *r, const char 
     receiver_ns = receiver_cpu_ns(r);
     pid = start_daemon(b);
     *ret_seen = receiver_wait(r, EVENTS);
-    ret_spent->sender += (double)process_cpu_ns(pid) / 1e3 / EVENTS;
+    ret_spent->sender += (double)tl__process_cpu_ns(pid) / 1e3 / EVENTS;
     ret_spent->server += (double)(server_cpu_ns(b) - server_ns) / 1e3 / EVENTS;
     ret_spent->receiver += (double)(receiver_cpu_ns(r) - receiver_ns) / 1e3 / EVENTS;
     stop_daemon(pid);
@@ -222,13 +222,14 @@ void measure_webhook(const struct bench *b)
         f[1].values[round] = deliver_all(b, r, url, "key", &seen, &spent[1]);
         f[2].values[round] = deliver_all(b, r, url, "none", &seen, &spent[2]);
         receiver_reset(r);
-        own_ns = process_cpu_ns(getpid());
+        own_ns = tl__process_cpu_ns(getpid());
         receiver_ns = receiver_cpu_ns(r);
         post_all(url, &seen, EVENTS);
         f[0].values[round] = receiver_wait(r, EVENTS).per_s;
         receiver_ns = receiver_cpu_ns(r) - receiver_ns;
         spent[0].receiver += (double)receiver_ns / 1e3 / EVENTS;
-        spent[0].sender += (double)(process_cpu_ns(getpid()) - own_ns - receiver_ns) / 1e3 / EVENTS;
+        spent[0].sender +=
+            (double)(tl__process_cpu_ns(getpid()) - own_ns - receiver_ns) / 1e3 / EVENTS;
     }
     for (int v = 0; v < 3; v++)
         report_figure(&f[v]);

@@ -8,7 +8,6 @@
  * replaced. The subscriptions go in the end, the events stay for a look.
  */
 #include <errno.h>
-#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,10 +21,9 @@
 #include "commands.h"
 #include "database.h"
 #include "demo_daemon.h"
-#include "demo_data.h"
+#include "demo_events.h"
 #include "demo_ledger.h"
 #include "demo_receiver.h"
-#include "json_scan.h"
 #include "out.h"
 
 #define TOPIC "demo"
@@ -51,76 +49,6 @@ struct demo {
     uint64_t paced, pace_us; /* events of the stream and how long it took */
     uint64_t shown_at_us;
 };
-
-/* ----------------------------------------------------------------------------------- data set -- */
-
-static void describe_issue(struct tl__demo_event *e)
-{
-    json_t *data = json_loadb(e->data, e->data_len, 0, NULL);
-    const char *repository =
-        json_string_value(json_object_get(json_object_get(data, "repository"), "full_name"));
-    const char *action = json_string_value(json_object_get(data, "action"));
-
-    e->issue = json_integer_value(json_object_get(json_object_get(data, "issue"), "number"));
-    e->is_open = action && !tl__choice_has("closed|deleted|transferred", action);
-    e->repository = repository ? strdup(repository) : NULL;
-    json_decref(data);
-}
-
-static bool parse_event(const char *line, size_t len, struct tl__demo_event *e)
-{
-    struct tl__json_scan scan;
-    struct tl__json_member m;
-
-    tl__json_scan_start(&scan, line, len);
-    while (tl__json_scan_next(&scan, &m)) {
-        if (m.name_len == 4 && memcmp(m.name, "type", 4) == 0)
-            e->type = tl__json_string_dup(m.value, m.value_len);
-        else if (m.name_len == 3 && memcmp(m.name, "key", 3) == 0)
-            e->key = tl__json_string_dup(m.value, m.value_len);
-        else if (m.name_len == 4 && memcmp(m.name, "data", 4) == 0) {
-            e->data = m.value;
-            e->data_len = m.value_len;
-        }
-    }
-    if (scan.problem || !e->type || !e->data)
-        return false;
-    if (tl_pattern_matches("github.issues.*", e->type))
-        describe_issue(e);
-    return true;
-}
-
-static const struct tl__demo_file *find_file(const char *name)
-{
-    for (size_t i = 0; i < tl__demo_files_count; i++)
-        if (strcmp(tl__demo_files[i].name, name) == 0)
-            return &tl__demo_files[i];
-    return NULL;
-}
-
-static bool load_events(struct demo *d)
-{
-    const struct tl__demo_file *file = find_file("github-webhooks.ndjson");
-    size_t room = 0;
-
-    for (size_t at = 0; file && at < file->len;) {
-        const char *line = file->text + at, *end = memchr(line, '\n', file->len - at);
-        size_t len = end ? (size_t)(end - line) : file->len - at;
-        if (d->event_count == room) {
-            room = room ? room * 2 : 512;
-            d->events = realloc(d->events, room * sizeof *d->events);
-            if (!d->events)
-                return false;
-        }
-        struct tl__demo_event *e = &d->events[d->event_count];
-        *e = (struct tl__demo_event){0};
-        d->event_count++;
-        if (!parse_event(line, len, e))
-            return false;
-        at += len + 1;
-    }
-    return d->event_count > 0;
-}
 
 /* ------------------------------------------------------------------------------------ set-up -- */
 
@@ -181,7 +109,7 @@ static int set_up_schema(struct demo *d)
     tl_status status = tl_topic_create(d->db.client, TOPIC, NULL);
     if (status != TL_OK)
         return tl__fail_client(status, d->db.client);
-    return run_script(d, find_file("demo.sql")->text);
+    return run_script(d, tl__demo_file("demo.sql")->text);
 }
 
 static int subscribe(struct demo *d, int channel, const char *target)
@@ -557,12 +485,7 @@ static int tear_down(struct demo *d, int rc)
     if (d->db.client && d->receiver && drop_subscriptions(d) && rc == 0)
         rc = tl_status_exit_code(TL_E_SERVER);
     tl__demo_ledger_done(&d->ledger);
-    for (size_t i = 0; i < d->event_count; i++) {
-        free(d->events[i].type);
-        free(d->events[i].key);
-        free(d->events[i].repository);
-    }
-    free(d->events);
+    tl__demo_events_free(d->events, d->event_count);
     tl__db_close(&d->db);
     if (rc == 0 && daemon_rc != 0)
         rc = tl__fail(TL_E_SERVER, NULL, "trunkline serve ended with exit code %d", daemon_rc);
@@ -621,7 +544,7 @@ static int run(struct tl__args *args)
         return tl__fail(TL_E_INVALID, NULL, "--rate is a number from 1 to 100000");
     if (tl__args_count(args, "port", 0) > 65535)
         return tl__fail(TL_E_INVALID, NULL, "--port is a number up to 65535");
-    if (!load_events(&d))
+    if (!tl__demo_events_load(&d.events, &d.event_count))
         rc = tl__fail(TL_E_SERVER, NULL, "the built-in data set cannot be read");
     d.signal_fd = catch_signals();
     if (rc == 0)

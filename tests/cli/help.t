@@ -8,7 +8,7 @@ use Test::More;
 use TrunklineTest;
 
 my @commands = qw(demo serve publish append read tail streams redact snapshots subscribe unsubscribe subscriptions dead replay webhook
-    schedule scheduled topics claim ack migrate doctor db completion version);
+    schedule scheduled topics claim ack migrate doctor bench db completion version);
 
 my ($rc, $out, $err) = tl([]);
 is $rc, 0, 'no argument: help';
