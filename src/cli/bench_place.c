@@ -7,8 +7,7 @@
 #include "cleanup.h"
 #include "out.h"
 
-static const char comment[] =
-    "made by trunkline bench; dropped by it or by trunkline bench --clean";
+#define COMMENT "made by trunkline bench; dropped by it or by trunkline bench --clean"
 
 struct state {
     bool is_locked, has_schema, is_ours, has_topic, may_create;
@@ -32,7 +31,7 @@ static int look(struct tl__db *db, struct state *ret)
         "has_database_privilege(current_database(), 'CREATE') AND "
         "(SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = $2) "
         "FROM (VALUES (1)) one LEFT JOIN pg_namespace n ON n.nspname = '" TL__BENCH_SCHEMA "'",
-        2, (const char *const[]){comment, db->schema});
+        2, (const char *const[]){COMMENT, db->schema});
 
     if (!r)
         return rc;
@@ -71,7 +70,7 @@ int tl__bench_place_drop(struct tl__db *db)
 
 int tl__bench_place_clean(struct tl__db *db)
 {
-    struct state state;
+    struct state state = {0};
     int rc = look(db, &state);
 
     if (rc)
@@ -95,9 +94,7 @@ static const char make_sql[] =
     "expires_at timestamptz, created_at timestamptz NOT NULL DEFAULT clock_timestamp()); "
     "PERFORM @schema@.create_topic('" TL__BENCH_TOPIC "'); END $$";
 
-static const char comment_sql[] = "COMMENT ON SCHEMA " TL__BENCH_SCHEMA " IS "
-                                  "'made by trunkline bench; dropped by it or by trunkline bench "
-                                  "--clean'";
+static const char comment_sql[] = "COMMENT ON SCHEMA " TL__BENCH_SCHEMA " IS '" COMMENT "'";
 static const char subscribe_sql[] =
     "SELECT @schema@.subscribe('" TL__BENCH_SUBSCRIPTION "', '**', topic => '" TL__BENCH_TOPIC "')";
 
@@ -116,7 +113,7 @@ static int make(struct tl__db *db, bool has_consumer)
 
 int tl__bench_place_make(struct tl__db *db, bool has_consumer)
 {
-    struct state state;
+    struct state state = {0};
     int rc = look(db, &state);
 
     if (rc)
