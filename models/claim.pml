@@ -11,7 +11,9 @@
  * BATCH events, TROUBLES crashes or pauses beyond the lease that nothing explains, FAILURES that
  * handlers report.
  *
- * ORDERED: ordering total (or one slot of key), else none. A flag named TWIN_* breaks one rule.
+ * ORDERED: ordering total (or one slot of key), else none. AHEAD: and a worker may claim a second lease
+ * behind its first, and begins it when that has ended (in one key, as here, nothing may begin before).
+ * A flag named TWIN_* breaks one rule.
  */
 #ifndef EVENTS
 #define EVENTS 3
@@ -222,6 +224,22 @@ inline claim() {
                         e = 0; new = 0
 #endif
                     fi;
+#if defined(AHEAD) && !defined(TWIN_AHEAD_NOT_FENCED)
+                    /* what its owner has behind it is fenced as well */
+                    i = 0;
+                    do
+                    :: i < EVENTS ->
+                        if
+                        :: i != mine && owner[mine] != NOBODY && is_row(i) && owner[i] != NOBODY ->
+                            owner[i] = NOBODY; is_solo[i] = true;
+                            is_expired[i] = false; is_orphan[i] = false
+                        :: else
+                        fi;
+                        i++
+                    :: else -> break
+                    od;
+                    i = 0;
+#endif
                     hand_out(mine, fresh[mine]);
                     owner[mine] = me;
                     is_solo[mine] = false; is_expired[mine] = false; is_orphan[mine] = false;
@@ -272,9 +290,45 @@ inline claim() {
     }
 }
 
+#ifdef TWIN_TAKEOVER_KEEPS_TOKEN
+#define is_mine (is_row(mine) && owner[mine] != NOBODY)
+#else
+#define is_mine (is_row(mine) && owner[mine] == me)
+#endif
+
+#ifdef AHEAD
+/* claim_ahead(): a second lease, of one event behind mine, the only one of the slot; nothing waits. */
+#define is_one_row (is_row(0) + is_row(1) + is_row(EVENTS - 1) == 1)
+#ifdef TWIN_AHEAD_WITHOUT_TOKEN
+#define may_claim_ahead (is_one_row && waiting == 0 && cursor < EVENTS)
+#else
+#define may_claim_ahead (is_one_row && waiting == 0 && cursor < EVENTS \
+                         && is_mine && !is_expired[mine] && !is_locked[mine] && retried[mine] == 0)
+#endif
+
+inline claim_ahead() {
+    /* all earlier ones are settled, failed, or with the same owner */
+    assert(((bit_of(cursor) - 1) & ~(settled | waiting | (is_mine -> fresh[mine] : 0))) == 0);
+    find_free_row();
+    ahead = new; new = 0;
+    owner[ahead] = me; attempt[ahead] = 1;
+    fresh[ahead] = bit_of(cursor);
+#ifndef TWIN_AHEAD_NOT_RECORDED
+    cursor++;
+#endif
+    assert_partition()
+}
+#endif
+
 /* ack(token, upto, failures): handled is done but for failed; the lease goes on with the rest. */
 inline settle() {
     assert((settled & handled & ~failed) == 0);
+#ifdef ORDERED
+    /* earlier ones are settled or failed, or settled along with it */
+    assert((handled & fresh[mine]) == 0
+           || ((lowest(handled & fresh[mine]) - 1)
+               & ~(settled | waiting | handled | retried[0] | retried[1] | retried[EVENTS - 1])) == 0);
+#endif
     settled = settled | (handled & ~failed);
     solo = solo & ~(handled & ~failed);
     e = 0;
@@ -318,16 +372,25 @@ inline settle() {
     assert_partition()
 }
 
-#ifdef TWIN_TAKEOVER_KEEPS_TOKEN
-#define is_mine (is_row(mine) && owner[mine] != NOBODY)
-#else
-#define is_mine (is_row(mine) && owner[mine] == me)
-#endif
 #define drop_all work = 0; handled = 0; failed = 0
+#ifdef AHEAD
+/* nobody works on it */
+#define drop_ahead \
+    if \
+    :: ahead != NOBODY && is_row(ahead) && owner[ahead] == me -> is_orphan[ahead] = true \
+    :: else \
+    fi; \
+    ahead = NOBODY
+#else
+#define drop_ahead skip
+#endif
 
 proctype worker(byte me) {
     byte e, i, n, old, new, size;
     byte mine = NOBODY;    /* its lease: the token */
+#ifdef AHEAD
+    byte ahead = NOBODY;   /* the one behind it */
+#endif
     byte work;             /* events not begun */
     byte handled, failed;  /* events to ack, those of them that failed */
     bool has_more, wants_retry, was_alone;
@@ -395,7 +458,19 @@ busy:
             fi
         fi
 
+#ifdef AHEAD
+    :: d_step { ahead == NOBODY && work && may_claim_ahead -> claim_ahead() }
+
+    :: work == 0 && handled == 0 && ahead != NOBODY -> /* the first has ended */
+        d_step {
+            mine = ahead; ahead = NOBODY;
+            work = (is_mine -> fresh[mine] : 0)
+        }
+
+    :: work == 0 && handled == 0 && ahead == NOBODY -> goto idle
+#else
     :: work == 0 && handled == 0 -> goto idle
+#endif
 
 #ifdef RELEASE
     :: handled == 0 && work -> /* release(token): hand the rest back, no attempt counted */
@@ -416,6 +491,15 @@ busy:
                :: else -> delete_row(mine)
                fi;
                drop_all;
+#ifdef AHEAD
+               if
+               :: ahead != NOBODY && is_row(ahead) && owner[ahead] == me ->
+                   owner[ahead] = NOBODY; attempt[ahead]--;
+                   is_expired[ahead] = false; is_orphan[ahead] = false
+               :: else
+               fi;
+               ahead = NOBODY;
+#endif
                assert_partition()
            }
            goto idle
@@ -442,13 +526,24 @@ crash:                                              /* the process is gone, its 
         if
         :: is_mine -> is_orphan[mine] = true
         :: else
-        fi
+        fi;
+        drop_ahead
     };
     goto idle;
 
 fenced:                                             /* TL004: nothing was changed; drop the batch */
     skip;
     d_step { drop_all };
+#ifdef AHEAD
+    if                                              /* even one that does not drop the second */
+    :: d_step { ahead != NOBODY ->
+           mine = ahead; ahead = NOBODY;
+           work = (is_mine -> fresh[mine] : 0)
+       }
+       goto busy
+    :: else
+    fi;
+#endif
     goto idle
 }
 

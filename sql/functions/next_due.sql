@@ -5,14 +5,14 @@ CREATE OR REPLACE FUNCTION @extschema@.next_due(subscriptions bigint[]) RETURNS 
 BEGIN
     -- least() and greatest() pass over NULL, which here says "none"
     RETURN (SELECT CASE WHEN q.us IS NOT NULL THEN greatest(0, ceil(q.us))::bigint END FROM (SELECT extract(epoch FROM min(
-            -- a slot that is taken can give nothing before its lease ends
-            CASE WHEN s.ordering <> 'none' AND h.until IS NOT NULL THEN h.until
+            -- a slot that is taken can give nothing before its leases end
+            CASE WHEN s.ordering <> 'none' AND h.until IS NOT NULL THEN h.last
                  WHEN (s.resize_at, s.drain_at, s.max_in_flight, s.rate_limit) IS NULL THEN least(h.until, w.at)
                  ELSE least(h.until, @extschema@.due_within_limits(s, c, w.at)) END)
             - clock_timestamp()) * 1000000 AS us
       FROM @extschema@.subscriptions s
       JOIN @extschema@.cursors c ON c.subscription_id = s.subscription_id
-      JOIN LATERAL (SELECT min(l.until) AS until FROM @extschema@.leases l
+      JOIN LATERAL (SELECT min(l.until) AS until, max(l.until) AS last FROM @extschema@.leases l
                      WHERE l.subscription_id = c.subscription_id AND l.slot = c.slot AND l.held) h ON true
       -- where all wait for an event that failed, nothing but that comes next
       JOIN LATERAL (SELECT @extschema@.order_key(s, NULL) IS NOT NULL

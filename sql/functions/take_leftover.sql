@@ -64,6 +64,18 @@ BEGIN
         THEN
             RETURN NULL;
         END IF;
+        IF s.ordering <> 'none' AND old.held THEN
+            -- its owner may have another behind it (claim_ahead()): fenced as well, or that could be settled before this one
+            UPDATE @extschema@.leases l SET token = gen_random_uuid(), held = false, solo = true
+             WHERE l.token IN (SELECT x.token FROM @extschema@.leases x
+                    WHERE x.subscription_id = s.subscription_id AND x.slot = new.slot AND x.held AND x.token <> old.token AND x.retries = 0
+                      FOR UPDATE SKIP LOCKED);
+            IF EXISTS (SELECT FROM @extschema@.leases l
+                        WHERE l.subscription_id = s.subscription_id AND l.slot = new.slot AND l.held AND l.token <> old.token AND l.retries = 0)
+            THEN
+                RETURN NULL; -- it is being settled
+            END IF;
+        END IF;
         IF old.events IS NULL THEN
             EXECUTE @extschema@.range_query(topic, s, old.slot, old.has_holes, old.upto - old.after, 'count(*)', '') INTO old.events
                 USING old.after, old.upto, operand, s.tenant_id, s.filter, s.filter_path;

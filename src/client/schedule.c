@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FRESH, BLOCKED, RUNNING, FINISHED, DEFERRED };
+enum { FRESH, BLOCKED, RUNNING, FINISHED, DEFERRED, FAILED };
 
 bool tl__schedule_init(struct tl__schedule *s, uint32_t count, tl_ordering ordering)
 {
@@ -77,7 +77,7 @@ static bool link_keys(struct tl__schedule *s, tl__schedule_key_fn key, const voi
         uint32_t h;
 
         s->next_of_key[i] = TL__SCHEDULE_NONE;
-        if (k == NULL || s->states[i] == FINISHED)
+        if (k == NULL || s->states[i] >= FINISHED)
             continue;
         h = hash_text(k) & (size - 1);
         while (table[h] != TL__SCHEDULE_NONE && strcmp(key(context, table[h]), k) != 0)
@@ -103,41 +103,141 @@ bool tl__schedule_hold(struct tl__schedule *s, tl__schedule_key_fn key, const vo
     return false;
 }
 
-void tl__schedule_finish(struct tl__schedule *s, uint32_t i)
+static void advance(struct tl__schedule *s)
 {
-    s->states[i] = FINISHED;
-    s->running--;
-    s->finished++;
-    if (s->next_of_key != NULL && s->next_of_key[i] != TL__SCHEDULE_NONE) {
-        uint32_t next = s->next_of_key[i];
-
-        s->states[next] = FRESH;
-        if (next < s->scan)
-            s->scan = next;
-    }
     while (s->settled < s->count && s->states[s->settled] >= FINISHED)
         s->settled++;
+}
+
+static void unblock(struct tl__schedule *s, uint32_t i)
+{
+    s->states[i] = FRESH;
+    if (i < s->scan)
+        s->scan = i;
+}
+
+static void end(struct tl__schedule *s, uint32_t i, uint8_t state)
+{
+    s->states[i] = state;
+    s->running--;
+    s->finished++;
+    advance(s);
+}
+
+void tl__schedule_finish(struct tl__schedule *s, uint32_t i)
+{
+    uint32_t next = s->next_of_key != NULL ? s->next_of_key[i] : TL__SCHEDULE_NONE;
+
+    end(s, i, FINISHED);
+    if (next == TL__SCHEDULE_NONE)
+        return;
+    if (next < s->count)
+        unblock(s, next);
+    else if (s->behind != NULL)
+        unblock(s->behind, next - s->count);
+}
+
+/* A key from its first index on: none of them runs. Returns how it goes on behind s. */
+static uint32_t defer(struct tl__schedule *s, uint32_t i)
+{
+    while (i < s->count) {
+        s->states[i] = DEFERRED;
+        s->finished++;
+        i = s->next_of_key[i];
+    }
+    advance(s);
+    return i;
 }
 
 bool tl__schedule_block(struct tl__schedule *s, uint32_t i, tl__schedule_key_fn key,
                         const void *context, uint32_t *ret_deferred)
 {
-    uint32_t count = 0;
+    uint32_t finished = s->finished;
+    uint32_t next;
 
     *ret_deferred = 0;
     if (s->ordering != TL_ORDERING_KEY || (s->next_of_key == NULL && !link_keys(s, key, context))) {
         tl__schedule_finish(s, i);
         return false;
     }
-    for (uint32_t n = s->next_of_key[i]; n != TL__SCHEDULE_NONE; n = s->next_of_key[n]) {
-        s->states[n] = DEFERRED; /* they wait for i: none of them runs */
-        count++;
-    }
+    next = defer(s, s->next_of_key[i]);
+    if (next != TL__SCHEDULE_NONE && s->behind != NULL)
+        (void)defer(s->behind, next - s->count);
     s->next_of_key[i] = TL__SCHEDULE_NONE;
-    s->finished += count;
-    tl__schedule_finish(s, i);
-    *ret_deferred = count;
+    *ret_deferred = s->finished - finished;
+    end(s, i, FAILED);
     return true;
+}
+
+/* The last unfinished or failed index of each key of s, by hash; NULL: no memory. */
+static uint32_t *table_of_last(const struct tl__schedule *s, tl__schedule_key_fn key,
+                               const void *context, uint32_t *ret_size)
+{
+    uint32_t size = 16;
+    uint32_t *table;
+
+    while (size < s->count * 2)
+        size *= 2;
+    table = malloc(size * sizeof *table);
+    if (table == NULL)
+        return NULL;
+    memset(table, 0xff, size * sizeof *table);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const char *k = s->states[i] == FINISHED ? NULL : key(context, i);
+        uint32_t h;
+
+        if (k == NULL)
+            continue;
+        h = hash_text(k) & (size - 1);
+        while (table[h] != TL__SCHEDULE_NONE && strcmp(key(context, table[h]), k) != 0)
+            h = (h + 1) & (size - 1);
+        table[h] = i;
+    }
+    *ret_size = size;
+    return table;
+}
+
+bool tl__schedule_follow(struct tl__schedule *s, struct tl__schedule *behind,
+                         tl__schedule_key_fn key, const void *context, const void *behind_context)
+{
+    uint32_t *table;
+    uint32_t size;
+
+    if (s->ordering != TL_ORDERING_KEY || behind->ordering != TL_ORDERING_KEY ||
+        (s->next_of_key == NULL && !link_keys(s, key, context)) ||
+        (behind->next_of_key == NULL && !link_keys(behind, key, behind_context)))
+        return false;
+    table = table_of_last(s, key, context, &size);
+    if (table == NULL)
+        return false;
+    s->behind = behind;
+    for (uint32_t j = 0; j < behind->count; j++) {
+        const char *k = behind->states[j] == FRESH ? key(behind_context, j) : NULL;
+        uint32_t h;
+        uint32_t last;
+
+        if (k == NULL)
+            continue;
+        h = hash_text(k) & (size - 1);
+        while (table[h] != TL__SCHEDULE_NONE && strcmp(key(context, table[h]), k) != 0)
+            h = (h + 1) & (size - 1);
+        last = table[h];
+        if (last == TL__SCHEDULE_NONE)
+            continue;
+        if (s->states[last] >= FINISHED) {
+            (void)defer(behind, j);
+        } else {
+            s->next_of_key[last] = s->count + j;
+            behind->states[j] = BLOCKED;
+        }
+    }
+    free(table);
+    return true;
+}
+
+void tl__schedule_part(struct tl__schedule *s)
+{
+    s->behind = NULL;
 }
 
 bool tl__schedule_is_deferred(const struct tl__schedule *s, uint32_t i)

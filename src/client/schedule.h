@@ -20,13 +20,14 @@
 struct tl__schedule {
     uint32_t count;
     tl_ordering ordering;
-    uint32_t settled;      /* every index below it has finished */
-    uint32_t started;      /* one more than the highest index that ever started */
-    uint32_t running;      /* started and not finished */
-    uint32_t finished;     /* finished or deferred, in any order */
-    uint32_t scan;         /* no index below it can start */
-    uint8_t *states;       /* count of enum in schedule.c */
-    uint32_t *next_of_key; /* key only, made when first needed: next index of the same key */
+    uint32_t settled;            /* every index below it has finished */
+    uint32_t started;            /* one more than the highest index that ever started */
+    uint32_t running;            /* started and not finished */
+    uint32_t finished;           /* finished or deferred, in any order */
+    uint32_t scan;               /* no index below it can start */
+    uint8_t *states;             /* count of enum in schedule.c */
+    uint32_t *next_of_key;       /* key only, made when first needed: next index of the same key */
+    struct tl__schedule *behind; /* goes on where this one ends; its index i is count + i here */
 };
 
 /* The key of an index, NULL for none. */
@@ -55,6 +56,15 @@ void tl__schedule_finish(struct tl__schedule *s, uint32_t i);
  */
 bool tl__schedule_block(struct tl__schedule *s, uint32_t i, tl__schedule_key_fn key,
                         const void *context, uint32_t *ret_deferred);
+/*
+ * `behind`, of which nothing has started, goes on where s ends: what it has of a key waits for that
+ * of s, and is deferred with it, at once if an index of s has failed already. False: no memory, or no
+ * order by key: nothing of `behind` may start before s has ended and what failed of it is settled.
+ */
+bool tl__schedule_follow(struct tl__schedule *s, struct tl__schedule *behind,
+                         tl__schedule_key_fn key, const void *context, const void *behind_context);
+/* The two go on without each other. */
+void tl__schedule_part(struct tl__schedule *s);
 bool tl__schedule_is_deferred(const struct tl__schedule *s, uint32_t i);
 /* Index i started but did not run: it may start again later. */
 void tl__schedule_undo(struct tl__schedule *s, uint32_t i);

@@ -194,6 +194,7 @@ tl_worker *tl_worker_free(tl_worker *w)
     tl__statement_done(&w->ack);
     tl__statement_done(&w->release);
     tl__statement_done(&w->extend);
+    tl__statement_done(&w->ahead);
     tl__statement_done(&w->settings);
     tl__buf_done(&w->ids);
     tl__buf_done(&w->capacities);

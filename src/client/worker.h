@@ -5,6 +5,7 @@
  *   worker.c           the public calls: make, process, stop, drain
  *   worker_route.c     the subscriptions served and their settings, which may change
  *   worker_claim.c     what to claim; claimed rows become leases
+ *   worker_ahead.c     a second lease behind one that is still worked on
  *   worker_lease.c     acks, extensions, releases and their answers
  *   worker_dispatch.c  which delivery starts next; running handlers; fairness
  *   delivery.c         what a handler sees and says
@@ -69,6 +70,8 @@ enum tl__lease_op { TL__LEASE_IDLE, TL__LEASE_ACKING, TL__LEASE_RELEASING };
 struct tl__lease {
     struct tl__lease *next; /* of the route, oldest first */
     struct tl__route *route;
+    struct tl__lease *before; /* this one was claimed ahead: it is settled after that one */
+    struct tl__lease *behind; /* the other way round */
     struct tl__claimed *claimed;
     const uint32_t *rows; /* of the result, by index; NULL: from first_row on */
     uint32_t first_row;
@@ -85,6 +88,8 @@ struct tl__lease {
     bool is_broken;             /* cannot go on here: settle what is finished, release the rest */
     bool is_crashed;            /* broken by a handler that lost its connection: release as lost */
     bool is_extending;
+    bool is_full;   /* there may be more behind it */
+    bool is_asked;  /* for what is behind it */
     bool is_repeat; /* an ack may have been executed without our knowing */
     bool is_bare;   /* repeat without failures: they are recorded */
     uint64_t extended_at_us;
@@ -110,6 +115,7 @@ struct tl__route {
     bool may_have_more; /* there may be events that nobody announced */
     bool is_ready;      /* to be claimed for in this write */
     bool is_asked;      /* a claim for it is on its way */
+    bool is_ahead;      /* and of what is behind a lease */
     tl_handler_fn fn;
     void *userdata;
     struct tl__lease *leases;
@@ -149,8 +155,9 @@ struct tl_worker {
     struct tl_tx tx;
     struct tl_worker_stats stats;
     uint32_t in_flight;
-    bool has_work;  /* handlers could start at once */
-    bool is_inside; /* in tl_worker_process */
+    bool has_work;     /* handlers could start at once */
+    bool has_no_ahead; /* it was refused: not asked again */
+    bool is_inside;    /* in tl_worker_process */
     bool is_draining;
     bool is_leaving; /* drained: saying goodbye */
     bool is_done;
@@ -159,7 +166,7 @@ struct tl_worker {
     uint64_t hold_until_us;   /* cohorts wait for their members until then; UINT64_MAX: none */
     uint64_t refreshed_at_us; /* when the settings of the routes were asked for */
 
-    struct tl__statement ack, release, extend, settings;
+    struct tl__statement ack, release, extend, ahead, settings;
     struct tl__buf ids, capacities, due_ids, known;
 };
 
@@ -187,6 +194,17 @@ void tl__claim_done(struct tl_worker *w, PGresult *res);
 void tl__claim_prepare(struct tl_worker *w, uint64_t now_us);
 void tl__cohort_leave(struct tl__route *r);
 void tl__claimed_unref(struct tl__claimed *c);
+/* Room for the events of a result, which it takes; NULL: no memory. One reference. */
+struct tl__claimed *tl__claimed_new(PGresult *res);
+/*
+ * A lease of `count` rows: those from `first` on, or, when masks is given, those of them that have a
+ * bit of `mask`. `head` is the row with subscription and token.
+ */
+struct tl__lease *tl__lease_new(struct tl_worker *w, struct tl__claimed *claimed, int head,
+                                int first, uint32_t count, const uint64_t *masks, uint64_t mask);
+/* Between two leases of a subscription with an order nothing of it runs, so many small events are
+ * better claimed together; large ones would fill the memory. */
+void tl__batch_adapt(struct tl_worker *w, const PGresult *res, uint32_t events);
 const struct tl_event *tl__lease_event(const struct tl__lease *l, uint32_t index);
 int64_t tl__lease_position(const struct tl__lease *l, uint32_t index);
 /* For tl__schedule_hold() and _block(); context is the lease. */
@@ -207,6 +225,18 @@ void tl__lease_free(struct tl__lease *l);
 bool tl__lease_is_draining(const struct tl__lease *l);
 /* The failures among the indexes [acked, upto) as JSON, "" for none. */
 void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf *out);
+
+/* worker_ahead.c */
+extern const char tl__ahead_sql[];
+/* Ask for what is behind the lease, if that is worth it and nothing of it is asked for yet. */
+void tl__ahead_ask(struct tl_worker *w, struct tl__lease *l);
+/* The lease ends, and not before what is behind it. */
+void tl__ahead_part(struct tl__lease *l);
+/* May events of it start beside the lease before it? */
+bool tl__ahead_may_start(const struct tl__lease *l);
+/* What of the lease behind was deferred with a failure of l, the count of finished ones before it
+ * being `finished`. */
+void tl__ahead_deferred(struct tl__lease *l, uint32_t finished);
 
 /* worker_dispatch.c */
 void tl__worker_dispatch(struct tl_worker *w, uint64_t now_us);

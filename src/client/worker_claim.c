@@ -29,6 +29,19 @@ void tl__claimed_unref(struct tl__claimed *c)
     }
 }
 
+struct tl__claimed *tl__claimed_new(PGresult *res)
+{
+    struct tl__claimed *c = calloc(1, sizeof *c + (size_t)PQntuples(res) * sizeof c->events[0]);
+
+    if (c == NULL) {
+        PQclear(res);
+        return NULL;
+    }
+    c->res = res;
+    c->refs = 1;
+    return c;
+}
+
 const struct tl_event *tl__lease_event(const struct tl__lease *l, uint32_t index)
 {
     int row = tl__lease_row(l, index);
@@ -77,7 +90,8 @@ static bool can_claim(const struct tl_worker *w, const struct tl__route *r)
 {
     uint32_t held = 0;
 
-    if (w->is_draining || r->is_forgotten || (r->is_transactional && w->tx.retry_at_us != 0))
+    if (w->is_draining || r->is_forgotten || r->is_ahead ||
+        (r->is_transactional && w->tx.retry_at_us != 0))
         return false;
     if (r->ordering == TL_ORDERING_NONE)
         return r->unstarted <= w->batch / 2;
@@ -167,12 +181,8 @@ void tl__due_params(struct tl_worker *w, struct tl__params *p)
 
 /* -------------------------------------------------------------------------------- leases -- */
 
-/*
- * A lease of `count` rows: those from `first` on, or, when masks is given, those of them that have a
- * bit of `mask`. `head` is the row with subscription and token.
- */
-static struct tl__lease *lease_new(struct tl_worker *w, struct tl__claimed *claimed, int head,
-                                   int first, uint32_t count, const uint64_t *masks, uint64_t mask)
+struct tl__lease *tl__lease_new(struct tl_worker *w, struct tl__claimed *claimed, int head,
+                                int first, uint32_t count, const uint64_t *masks, uint64_t mask)
 {
     struct tl__route *r =
         tl__route_find_id(w, tl__cell_i64(claimed->res, head, TL__COL_SUBSCRIPTION));
@@ -250,9 +260,11 @@ static int take_lease(struct tl_worker *w, struct tl__claimed *claimed, int firs
             r->may_have_more = true;
         return end;
     }
-    l = lease_new(w, claimed, first, first, (uint32_t)(end - first), NULL, 0);
-    if (l != NULL) /* a claim serves one slot; others may have something too */
+    l = tl__lease_new(w, claimed, first, first, (uint32_t)(end - first), NULL, 0);
+    if (l != NULL) { /* a claim serves one slot; others may have something too */
+        l->is_full = (uint32_t)(end - first) >= w->batch / 2;
         l->route->may_have_more = l->route->slots > 1 || may_have_more(w, (uint32_t)(end - first));
+    }
     return end;
 }
 
@@ -302,8 +314,8 @@ static int take_group(struct tl_worker *w, struct tl__claimed *claimed, int firs
             wanted += (masks[i] & mask) != 0;
         if (wanted == 0)
             continue; /* no memory: it expires */
-        l = lease_new(w, claimed, row, first, wanted, wanted < (uint32_t)count ? masks : NULL,
-                      mask);
+        l = tl__lease_new(w, claimed, row, first, wanted, wanted < (uint32_t)count ? masks : NULL,
+                          mask);
         if (l == NULL)
             continue;
         l->route->may_have_more = may_have_more(w, (uint32_t)count);
@@ -318,15 +330,13 @@ static int take_group(struct tl_worker *w, struct tl__claimed *claimed, int firs
     return row;
 }
 
-/* Between two leases of a subscription with an order nothing of it runs, so many small events are
- * better claimed together; large ones would fill the memory. */
-static void adapt_batch(struct tl_worker *w, const PGresult *res)
+void tl__batch_adapt(struct tl_worker *w, const PGresult *res, uint32_t events)
 {
     size_t bytes = PQresultMemorySize(res);
 
     if (bytes > LARGE_BYTES)
         w->batch = w->batch > 1 ? w->batch / 2 : 1;
-    else if (bytes < SMALL_BYTES && (uint32_t)PQntuples(res) > w->batch)
+    else if (bytes < SMALL_BYTES && events >= w->batch)
         w->batch = w->batch < w->claim_batch / 2 ? w->batch * 2 : w->claim_batch;
 }
 
@@ -341,16 +351,12 @@ void tl__claim_done(struct tl_worker *w, PGresult *res)
         return;
     }
     w->stats.claims++;
-    claimed = calloc(1, sizeof *claimed + (size_t)rows * sizeof claimed->events[0]);
-    if (claimed == NULL) {
-        PQclear(res); /* the leases expire and are claimed again */
-        return;
-    }
-    claimed->res = res;
-    claimed->refs = 1;
+    claimed = tl__claimed_new(res);
+    if (claimed == NULL)
+        return; /* the leases expire and are claimed again */
     for (int row = 1; row < rows;)
         row = tl__cell_i64(res, row, TL__COL_SUBSCRIPTION) == SHARED ? take_group(w, claimed, row)
                                                                      : take_lease(w, claimed, row);
-    adapt_batch(w, res);
+    tl__batch_adapt(w, res, (uint32_t)rows - 1);
     tl__claimed_unref(claimed);
 }

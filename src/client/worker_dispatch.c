@@ -90,6 +90,8 @@ static void finish(struct tl_worker *w, struct tl_delivery *d)
     struct tl__lease *l = d->lease;
 
     if (!d->is_expired && !l->is_lost && tl__route_waits_for(l->route, d->verdict)) {
+        struct tl__lease *next = l->behind;
+        uint32_t finished = next != NULL ? next->schedule.finished : 0;
         uint32_t deferred;
 
         if (!tl__schedule_block(&l->schedule, d->index, tl__lease_key, l, &deferred))
@@ -97,6 +99,8 @@ static void finish(struct tl_worker *w, struct tl_delivery *d)
         l->failures += deferred;
         l->route->unstarted -= deferred;
         w->stats.deferred += deferred;
+        if (next != NULL)
+            tl__ahead_deferred(next, finished);
     } else {
         tl__schedule_finish(&l->schedule, d->index);
     }
@@ -242,7 +246,7 @@ static struct tl__lease *find_startable(struct tl_worker *w, struct tl__route *r
 
         /* a transactional handler settles its event itself: never beside another ack */
         if (!l->is_lost && !l->is_broken && !(r->is_transactional && l->op != TL__LEASE_IDLE) &&
-            !is_taken(&taken, l->slot)) {
+            (!is_taken(&taken, l->slot) || tl__ahead_may_start(l))) {
             *ret_i = tl__schedule_peek(&l->schedule, limit);
             if (*ret_i != TL__SCHEDULE_NONE)
                 return l;

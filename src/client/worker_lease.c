@@ -31,6 +31,8 @@ tl_status tl__worker_statements_init(struct tl_worker *w)
         status = tl__statement_init(&w->extend, &w->error, schema, NULL,
                                     "select @extschema@.extend($1::uuid, $2::interval)");
     if (status == TL_OK)
+        status = tl__statement_init(&w->ahead, &w->error, schema, NULL, tl__ahead_sql);
+    if (status == TL_OK)
         status = tl__statement_init(&w->settings, &w->error, schema, NULL, tl__routes_refresh_sql);
     return status;
 }
@@ -43,6 +45,7 @@ void tl__lease_free(struct tl__lease *l)
     while (*at != l)
         at = &(*at)->next;
     *at = l->next;
+    tl__ahead_part(l);
     r->unstarted -= l->schedule.count - l->schedule.finished - l->schedule.running;
     while (l->failed != NULL) {
         struct tl_delivery *d = l->failed;
@@ -287,7 +290,8 @@ static void step(struct tl_worker *w, struct tl__lease *l, uint64_t now_us)
     }
     if (l->op != TL__LEASE_IDLE)
         return;
-    if (now_us >= l->retry_at_us) {
+    tl__ahead_ask(w, l);
+    if (now_us >= l->retry_at_us && l->before == NULL) {
         if (must_repeat(l)) {
             send_ack(w, l, l->acking);
             return;
@@ -330,6 +334,8 @@ uint64_t tl__worker_leases_deadline_us(const struct tl_worker *w)
                 at = s->running == 0 ? 0 : UINT64_MAX;
             } else if (l->op != TL__LEASE_IDLE) {
                 at = UINT64_MAX; /* the answer comes by the socket */
+            } else if (l->before != NULL) {
+                at = UINT64_MAX; /* it is settled when that has ended */
             } else if (must_repeat(l)) {
                 at = l->retry_at_us;
             } else if (s->finished == s->count || l->is_broken || tl__lease_is_draining(l)) {

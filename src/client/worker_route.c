@@ -130,7 +130,8 @@ tl_status tl__route_add(struct tl_worker *w, const char *name, struct tl__route 
 /* Not while a claim is on its way: it may bring something for them. */
 bool tl__route_can_be_freed(const struct tl__route *r)
 {
-    return r->is_forgotten && r->leases == NULL && !tl__bell_policy(r->worker->bell)->is_busy;
+    return r->is_forgotten && r->leases == NULL && !r->is_ahead &&
+           !tl__bell_policy(r->worker->bell)->is_busy;
 }
 
 void tl__routes_free_forgotten(struct tl_worker *w)
