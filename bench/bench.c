@@ -21,16 +21,18 @@ static const struct section {
     {"fanout", measure_fanout},     {"retries", measure_retries},
     {"schedule", measure_schedule}, {"webhook", measure_webhook},
     {"store", measure_store},       {"append", measure_append},
+    {"peers", measure_peers},
 };
 enum { SECTION_COUNT = sizeof sections / sizeof sections[0] };
 
 static const char usage[] =
     "usage: trunkline-bench [option...] [section...]\n"
     "  sections: publish threads batch drain latency space fanout retries schedule webhook\n"
-    "            store append (default: all)\n"
+    "            store append peers (default: all)\n"
     "  --db CONNINFO     database with superuser rights, to be written to (default: libpq's)\n"
     "  --program PATH    trunkline, for the memory of serve\n"
     "  --message-db PATH installs message-db, to be compared with (default: not compared)\n"
+    "  --peers DIR       installs and drives the peers (default: not measured)\n"
     "  --commit TEXT     what is measured\n"
     "  --out FILE        results as NDJSON (default: bench-results.ndjson)\n"
     "  --rounds N        turns of each variant (default 9, at most 50)\n"
@@ -48,17 +50,12 @@ struct settings {
 static void parse(int argc, char **argv, struct settings *s)
 {
     static const struct option options[] = {
-        {"db", required_argument, NULL, 'd'},
-        {"program", required_argument, NULL, 'p'},
-        {"commit", required_argument, NULL, 'v'},
-        {"out", required_argument, NULL, 'o'},
-        {"rounds", required_argument, NULL, 'r'},
-        {"seconds", required_argument, NULL, 's'},
-        {"quick", no_argument, NULL, 'q'},
-        {"check", no_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},
-        {"message-db", required_argument, NULL, 'm'},
-        {0},
+        {"db", required_argument, NULL, 'd'},     {"program", required_argument, NULL, 'p'},
+        {"commit", required_argument, NULL, 'v'}, {"out", required_argument, NULL, 'o'},
+        {"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
+        {"quick", no_argument, NULL, 'q'},        {"check", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},         {"message-db", required_argument, NULL, 'm'},
+        {"peers", required_argument, NULL, 'P'},  {0},
     };
     struct bench *b = &s->bench;
     int c;
@@ -73,6 +70,9 @@ static void parse(int argc, char **argv, struct settings *s)
             break;
         case 'm':
             b->message_db = optarg;
+            break;
+        case 'P':
+            b->peers = optarg;
             break;
         case 'v':
             s->commit = optarg;

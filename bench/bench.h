@@ -29,6 +29,7 @@ struct bench {
     int rounds;
     double round_s;
     int backlog;            /* events of the drain */
+    const char *peers;      /* folder of what installs and drives the peers; NULL: not measured */
     int64_t store_events;   /* events beside the streams that are loaded; whole millions */
     const char *message_db; /* program that installs message-db; NULL: not compared */
     double latency_round_s; /* of each rate, with and without Trunkline */
@@ -74,6 +75,24 @@ double figure_median(const struct figure *f);
 double figure_ratio(const struct figure *f, const struct figure *base); /* median of rounds */
 void report_bar_min(const char *name, double got, double bar, const char *unit);
 void report_bar_max(const char *name, double got, double bar, const char *unit);
+/* What was measured of a peer, in one phase. */
+struct peer_line {
+    const char *peer;
+    const char *version;
+    const char *measure;
+    const char *variant;
+    const char *phase;
+    const char *unit;
+    const char *settings; /* JSON */
+    double rounds[MAX_ROUNDS];
+    int n;                   /* rounds */
+    double p50, p99, p999;   /* ms; all 0: none */
+    int64_t dead_tuples;     /* -1: not counted */
+    int64_t dead_in_log;     /* of them where events are; -1: they are everywhere */
+    double wal_bytes;        /* for each event; 0: not measured */
+    double client_cpu_share; /* of one CPU; 0: not measured */
+};
+void report_peer(const struct peer_line *l);
 /* Table of all bars; the number missed. */
 int report_close(void);
 
@@ -81,7 +100,7 @@ int report_close(void);
 
 /* A statement with its parameters; the same for each of its runs. */
 struct statement {
-    const char *name;
+    const char *name; /* NULL: not prepared */
     const char *sql;
     int n;
     const char *values[MAX_PARAMS];
@@ -90,7 +109,8 @@ struct statement {
 };
 
 struct load {
-    double per_s;  /* statements */
+    uint64_t count; /* statements */
+    double per_s;
     double cpu_us; /* of the backends, for each statement */
     double own_cpu_share;
 };
@@ -111,7 +131,7 @@ struct source {
     void *context;
 };
 struct load pool_run_source(struct pool *p, const struct source *source, double seconds);
-/* Puts the time of sending into the parameters of a copy of the statement. */
+/* Puts the time when it was to be sent into the parameters of a copy of the statement. */
 typedef void (*stamp_fn)(struct statement *st, uint64_t now_ns);
 /* Statements at a steady rate, whatever the answers do (open loop); commit_us gets the time until
  * each answer. Returns how many. */
@@ -170,6 +190,20 @@ struct consumed {
 struct consumed consumer_stop(struct consumer *c);
 /* main() of that process. */
 int consumer_main(int argc, char **argv);
+/* Another program that speaks as it does; argv ends with NULL. */
+struct consumer *consumer_spawn(const char *const *argv);
+/* One line of answer to one of order. */
+void consumer_ask(struct consumer *c, const char *order, char *line, int size);
+void consumer_end(struct consumer *c); /* when it has nothing to give */
+/* In that process: an event was handled, with its stamp if it has one; and wait until fd or a
+ * deadline of tl__clock_ns() / 1000, false: it is over. */
+void consumer_saw(const char *data);
+bool consumer_pause(int fd, uint64_t deadline_us);
+
+/* --------------------------------------------------------------------------- peer_worker.c -- */
+
+/* The worker of a peer that has no client of its own to be measured; false: no such peer. */
+bool peer_work(const char *kind, const char *conninfo, const char *poll_ms, const char *batch);
 
 /* ------------------------------------------------------------------------------ receiver.c -- */
 
@@ -212,5 +246,6 @@ void publish_backlog(const struct bench *b, int count);
 void measure_schedule(const struct bench *b);
 void measure_store(const struct bench *b);
 void measure_append(const struct bench *b);
+void measure_peers(const struct bench *b);
 
 #endif

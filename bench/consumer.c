@@ -36,28 +36,25 @@ static void read_line(struct consumer *c, char *line, int size)
         die("consumer", "no answer");
 }
 
-struct consumer *consumer_start(const struct bench *b, const char *kind, const char *subscription,
-                                int claim_batch)
+struct consumer *consumer_spawn(const char *const *argv)
 {
     struct consumer *c = need(calloc(1, sizeof *c));
     posix_spawn_file_actions_t actions;
-    char batch[16];
+    union {
+        const char *const *in;
+        char *const *out;
+    } constant = {.in = argv};
     char line[64];
     int fds[2];
 
-    snprintf(batch, sizeof batch, "%d", claim_batch);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
         die("consumer", "no socket pair");
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fds[1], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-    errno =
-        posix_spawn(&c->pid, b->self, &actions, NULL,
-                    (char *const[]){argv_text(b->self), argv_text("consumer"), argv_text(kind),
-                                    argv_text(b->conninfo), argv_text(subscription), batch, NULL},
-                    environ);
+    errno = posix_spawn(&c->pid, argv[0], &actions, NULL, constant.out, environ);
     if (errno != 0)
-        die("cannot start", b->self);
+        die("cannot start", argv[0]);
     posix_spawn_file_actions_destroy(&actions);
     close(fds[1]);
     c->fd = fds[0];
@@ -66,26 +63,53 @@ struct consumer *consumer_start(const struct bench *b, const char *kind, const c
     return c;
 }
 
+struct consumer *consumer_start(const struct bench *b, const char *kind, const char *subscription,
+                                int claim_batch)
+{
+    char batch[16];
+
+    snprintf(batch, sizeof batch, "%d", claim_batch);
+    return consumer_spawn(
+        (const char *const[]){b->self, "consumer", kind, b->conninfo, subscription, batch, NULL});
+}
+
 int consumer_pid(const struct consumer *c)
 {
     return c->pid;
 }
 
+void consumer_ask(struct consumer *c, const char *order, char *line, int size)
+{
+    if (dprintf(c->fd, "%s\n", order) < 0)
+        die("consumer", "is gone");
+    read_line(c, line, size);
+}
+
 uint64_t consumer_wait(struct consumer *c, int64_t upto)
 {
+    char order[64];
     char line[64];
 
-    if (dprintf(c->fd, "wait %" PRId64 "\n", upto) < 0)
-        die("consumer", "is gone");
-    read_line(c, line, sizeof line);
+    snprintf(order, sizeof order, "wait %" PRId64, upto);
+    consumer_ask(c, order, line, sizeof line);
     return strtoull(line, NULL, 10);
+}
+
+void consumer_end(struct consumer *c)
+{
+    int status;
+
+    shutdown(c->fd, SHUT_WR);
+    if (waitpid(c->pid, &status, 0) != c->pid || status != 0)
+        die("consumer", "failed");
+    fclose(c->in);
+    free(c);
 }
 
 struct consumed consumer_stop(struct consumer *c)
 {
     struct consumed seen = {0};
     char line[128];
-    int status;
 
     shutdown(c->fd, SHUT_WR);
     read_line(c, line, sizeof line);
@@ -95,10 +119,7 @@ struct consumed consumer_stop(struct consumer *c)
     seen.latency_us = need(malloc((seen.latencies + 1) * sizeof seen.latency_us[0]));
     if (fread(seen.latency_us, sizeof seen.latency_us[0], seen.latencies, c->in) != seen.latencies)
         die("consumer", "its latencies are cut short");
-    if (waitpid(c->pid, &status, 0) != c->pid || status != 0)
-        die("consumer", "failed");
-    fclose(c->in);
-    free(c);
+    consumer_end(c);
     return seen;
 }
 
@@ -122,6 +143,12 @@ static void saw(const char *stamp)
     if (stamp != NULL && seen.latencies < MAX_LATENCIES)
         seen.latency_us[seen.latencies++] =
             (double)(seen.last_ns - strtoull(stamp, NULL, 10)) / 1e3;
+}
+
+void consumer_saw(const char *data)
+{
+    saw(strncmp(data, "{\"t\":", 5) == 0 ? data + 5 : NULL);
+    seen.handled++;
 }
 
 /* No look at the event: what the worker costs by itself. */
@@ -179,6 +206,15 @@ static bool wait_for(int fd, uint64_t deadline_us)
                           .tv_nsec = (long)(left_us % 1000000 * 1000)};
 
     return ppoll(fds, 2, deadline_us == UINT64_MAX ? NULL : &ts, NULL) > 0 && fds[1].revents != 0;
+}
+
+bool consumer_pause(int fd, uint64_t deadline_us)
+{
+    answer();
+    if (wait_for(fd, deadline_us) && !read_order())
+        return false;
+    answer();
+    return true;
 }
 
 static void log_line(tl_log_level level, const char *message, void *userdata)
@@ -271,11 +307,11 @@ int consumer_main(int argc, char **argv)
     if (argc != 6)
         die("consumer", "is started by trunkline-bench only");
     seen.latency_us = need(malloc(MAX_LATENCIES * sizeof seen.latency_us[0]));
-    if (strcmp(argv[2], "listener") != 0)
+    if (strcmp(argv[2], "listener") == 0)
+        listen_only(argv[3]);
+    else if (!peer_work(argv[2], argv[3], argv[4], argv[5]))
         work(argv[3], argv[4], (uint32_t)strtoul(argv[5], NULL, 10),
              strcmp(argv[2], "fanout") == 0);
-    else
-        listen_only(argv[3]);
     printf("%" PRId64 " %" PRIu64 " %" PRIu64 " %zu\n", seen.events, seen.first_ns, seen.last_ns,
            seen.latencies);
     fwrite(seen.latency_us, sizeof seen.latency_us[0], seen.latencies, stdout);

@@ -46,7 +46,7 @@ void pool_close(struct pool *p)
 
 void pool_prepare(struct pool *p, const struct statement *st)
 {
-    for (int i = 0; i < p->n; i++) {
+    for (int i = 0; i < p->n && st->name != NULL; i++) {
         PGresult *res = PQprepare(p->conns[i], st->name, st->sql, 0, NULL);
 
         if (PQresultStatus(res) != PGRES_COMMAND_OK)
@@ -74,8 +74,10 @@ static void send(struct pool *p, int i, const struct statement *st)
 {
     p->sent_ns[i] = tl__clock_ns();
     p->is_busy[i] = true;
-    if (!PQsendQueryPrepared(p->conns[i], st->name, st->n, st->values, st->lengths, st->formats,
-                             1) ||
+    if (!(st->name != NULL ? PQsendQueryPrepared(p->conns[i], st->name, st->n, st->values,
+                                                 st->lengths, st->formats, 1)
+                           : PQsendQueryParams(p->conns[i], st->sql, st->n, NULL, st->values,
+                                               st->lengths, st->formats, 1)) ||
         PQflush(p->conns[i]) != 0) /* a few hundred bytes always fit */
         die("send", PQerrorMessage(p->conns[i]));
 }
@@ -149,6 +151,7 @@ struct load pool_run_source(struct pool *p, const struct source *source, double 
     }
     now_ns = tl__clock_ns();
     return (struct load){
+        .count = count,
         .per_s = (double)count * 1e9 / (double)(now_ns - start_ns),
         .cpu_us = (double)(pool_cpu_ns(p) - server_cpu_ns) / 1e3 / (double)(count > 0 ? count : 1),
         .own_cpu_share = (double)(tl__own_cpu_ns() - cpu_ns) / (double)(now_ns - start_ns),
@@ -175,7 +178,7 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
 
             if (p->is_busy[i])
                 continue;
-            stamp(&stamped, tl__clock_ns());
+            stamp(&stamped, next_ns); /* a late one has waited since then */
             send(p, i, &stamped);
             sent++;
             next_ns += gap_ns;
@@ -233,6 +236,7 @@ struct load callers_run(struct caller *callers, int n, double seconds)
     if (!calls.is_ok)
         die("threads", "cannot start one");
     return (struct load){
+        .count = calls.count,
         .per_s = (double)calls.count * 1e9 / (double)calls.elapsed_ns,
         .cpu_us = (double)(callers_cpu_ns(callers, n) - server_cpu_ns) / 1e3 / (double)calls.count,
         .own_cpu_share = (double)calls.cpu_ns / (double)calls.elapsed_ns,

@@ -4,6 +4,7 @@
  */
 #include "bench.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,31 @@ void report_figure(const struct figure *f)
         fprintf(out, ",\"server_cpu_ratio\":%.4g", ratio);
     }
     putchar('\n');
+    end();
+}
+
+void report_peer(const struct peer_line *l)
+{
+    begin("peer");
+    put_member("peer", l->peer);
+    put_member("version", l->version);
+    put_member("measure", l->measure);
+    put_member("variant", l->variant);
+    put_member("phase", l->phase);
+    put_member("unit", l->unit);
+    fprintf(out, ",\"value\":%.4g", median(l->rounds, l->n));
+    put_series("rounds", l->rounds, l->n);
+    if (l->p999 > 0)
+        fprintf(out, ",\"p50_ms\":%.4g,\"p99_ms\":%.4g,\"p999_ms\":%.4g", l->p50, l->p99, l->p999);
+    if (l->dead_tuples >= 0)
+        fprintf(out, ",\"dead_tuples\":%" PRId64, l->dead_tuples);
+    if (l->dead_in_log >= 0)
+        fprintf(out, ",\"dead_in_log\":%" PRId64, l->dead_in_log);
+    if (l->wal_bytes > 0)
+        fprintf(out, ",\"wal_bytes_per_event\":%.4g", l->wal_bytes);
+    if (l->client_cpu_share > 0)
+        fprintf(out, ",\"client_cpu_share\":%.3g", l->client_cpu_share);
+    fprintf(out, ",\"settings\":%s", l->settings);
     end();
 }
 
