@@ -1,10 +1,14 @@
 # The front door: each target is a line or two onto meson, ninja or a tool. The build is in meson.build.
 BUILD ?= build
 JOBS ?= 2
+# Seconds for each fuzz target.
+TIME ?= 60
+# Texts for each parser in SQL.
+ROUNDS ?= 20000
 # Warnings are errors in CI only.
 WERROR = $(if $(filter true,$(CI)),true,false)
 # The suites that run our C code; the others are about SQL and tools.
-C_SUITES = unit,pg,embedded,cli,fault,e2e
+C_SUITES = unit,fuzz,pg,embedded,cli,fault,e2e
 MESON_SETUP = meson setup -Dwerror=$(WERROR)
 RUN_TESTS = tools/run-tests --jobs $(JOBS)
 .DEFAULT_GOAL := build
@@ -46,8 +50,8 @@ check-tsan: build-tsan/build.ninja ## the client and the daemon under ThreadSani
 check-valgrind: build ## the unit suite under valgrind
 	@$(RUN_TESTS) --build $(BUILD) --wrap 'valgrind -q --error-exitcode=99 --leak-check=full' unit
 
-check-fast: build ## what needs no database: lint, tools, unit, abi
-	@$(RUN_TESTS) --build $(BUILD) lint tools unit abi
+check-fast: build ## what needs no database: lint, tools, unit, fuzz, abi
+	@$(RUN_TESTS) --build $(BUILD) lint tools unit fuzz abi
 
 check-%: build ## one suite: check-unit check-pg check-sql check-cli check-fault check-e2e check-abi check-tools
 	@$(RUN_TESTS) --build $(BUILD) $*
@@ -55,6 +59,16 @@ check-%: build ## one suite: check-unit check-pg check-sql check-cli check-fault
 .PHONY: model
 model: bootstrap-test ## check the protocol models with Spin, all bounds; make test does the small ones
 	@models/run
+
+.PHONY: fuzz
+fuzz: bootstrap-fuzz build-fuzz/build.ninja ## libFuzzer on every parser, TIME seconds each (TARGETS="pattern args" picks)
+	@ninja -C build-fuzz fuzz
+	@tools/fuzz build-fuzz $(TIME) $(TARGETS)
+
+.PHONY: fuzz-sql
+fuzz-sql: bootstrap-test build ## the parsers in SQL with a new seed, ROUNDS texts each (SEED= repeats a run)
+	@seed=$${SEED:-$$(date +%s)}; echo "SEED=$$seed"; \
+		TRUNKLINE_FUZZ_SEED=$$seed TRUNKLINE_FUZZ_ROUNDS=$(ROUNDS) $(RUN_TESTS) --build $(BUILD) sql/fuzz
 
 .PHONY: bench
 bench: bootstrap-bench build-bench/build.ninja ## measure, with machine and settings printed
@@ -75,10 +89,10 @@ install: build ## install (DESTDIR and meson's prefix are honoured)
 
 .PHONY: clean
 clean: ## remove all build directories
-	@rm -rf $(BUILD) build-asan build-tsan build-bench
+	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-bench
 
-.PHONY: bootstrap-build bootstrap-test bootstrap-bench
-bootstrap-build bootstrap-test bootstrap-bench:
+.PHONY: bootstrap-build bootstrap-test bootstrap-bench bootstrap-fuzz
+bootstrap-build bootstrap-test bootstrap-bench bootstrap-fuzz:
 	@tools/bootstrap $(@:bootstrap-%=%)
 
 $(BUILD)/build.ninja:
@@ -87,5 +101,7 @@ build-asan/build.ninja:
 	@$(MESON_SETUP) -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false build-asan
 build-tsan/build.ninja:
 	@$(MESON_SETUP) -Db_sanitize=thread -Db_lundef=false -Dbench=false build-tsan
+build-fuzz/build.ninja:
+	@CC=clang-14 $(MESON_SETUP) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false -Dexamples=false build-fuzz
 build-bench/build.ninja:
 	@$(MESON_SETUP) --buildtype=release -Dtests=false build-bench

@@ -77,7 +77,7 @@ static char *mask_conninfo(const char *conninfo, bool is_from_libpq)
         tl__buf_addf(&out, "%s=", o->keyword);
         if (is_secret) {
             tl__buf_add_str(&out, "****");
-        } else if (*value && !strpbrk(value, " '\\")) {
+        } else if (*value && !strpbrk(value, " \t\n\r\f\v'\\")) {
             tl__buf_add_str(&out, value);
         } else {
             tl__buf_add_char(&out, '\'');

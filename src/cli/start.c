@@ -11,24 +11,32 @@
 #include "clock.h"
 #include "out.h"
 
+enum { DATE_LEN = 10, TIME_LEN = 19 };
+
 /* "2026-11-20T21:40:01Z", with a fraction and without the Z as well; UTC. */
 static bool parse_time(const char *text, int64_t *ret_us)
 {
-    struct tm tm = {0};
+    struct tm tm = {0}, given;
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-    int64_t fraction = 0, unit = 100000;
+    int64_t fraction = 0, unit = 100000, seconds;
 
     if (!rest)
         rest = strptime(text, "%Y-%m-%d", &tm);
-    if (!rest)
+    /* strptime() would have white space and fewer digits, too */
+    if (!rest || (rest - text != DATE_LEN && rest - text != TIME_LEN) ||
+        strpbrk(text, " \t\n\v\f\r"))
         return false;
-    if (*rest == '.')
+    if (*rest == '.' && isdigit((unsigned char)rest[1]))
         for (rest++; isdigit((unsigned char)*rest); rest++, unit /= 10)
             fraction += (*rest - '0') * unit;
     if (*rest == 'Z')
         rest++;
-    *ret_us = (int64_t)timegm(&tm) * 1000000 + fraction;
-    return *rest == 0;
+    given = tm;
+    seconds = timegm(&tm); /* which makes 3 March of 31 February */
+    if (*rest != 0 || given.tm_mday != tm.tm_mday || given.tm_sec != tm.tm_sec)
+        return false;
+    *ret_us = seconds * 1000000 + fraction;
+    return true;
 }
 
 int tl__parse_start(const char *option, const char *text, tl_start *ret_start, int64_t *ret_value)

@@ -14,7 +14,7 @@
 /* JSON as text, or as binary jsonb: a version byte, then the text. */
 static const char *cell_json(const PGresult *res, int row, int col, size_t *ret_len)
 {
-    size_t skip = PQftype(res, col) == TL__OID_JSONB ? 1 : 0;
+    size_t skip = PQftype(res, col) == TL__OID_JSONB && PQgetlength(res, row, col) > 0 ? 1 : 0;
 
     if (PQgetisnull(res, row, col)) {
         *ret_len = 0;

@@ -22,15 +22,17 @@ static const char *skip_string(const char *p, const char *end)
     return NULL;
 }
 
-/* Behind the value that begins at p; NULL when it has no end. */
+/* Behind the value that begins at p; NULL when there is none or it has no end. */
 static const char *skip_value(const char *p, const char *end)
 {
     size_t depth = 0;
 
     if (p < end && *p != '"' && *p != '{' && *p != '[') {
-        while (p < end && *p != ',' && *p != '}' && *p != ']' && *p != ' ')
+        const char *start = p;
+
+        while (p < end && *p != ',' && *p != '}' && *p != ']' && skip_space(p, end) == p)
             p++;
-        return p;
+        return p > start ? p : NULL;
     }
     while (p != NULL && p < end) {
         if (*p == '"') {

@@ -111,7 +111,8 @@ is_refused(5, '99', 'dead', 'show', 99);
 is_refused(5, '99', 'dead', 'redrive', 99);
 is_refused(5, 'nobody', 'dead', 'list', '--subscription', 'nobody');
 is_refused(2, 'pattern', 'dead', 'list', '--type', 'a..b');
-is_refused(2, '--since is a time', 'dead', 'list', '--since', 'lately');
+is_refused(2, '--since is a time', 'dead', 'list', '--since', $_)
+    for 'lately', '2026-02-31', '2026-11-20T24:00:00Z', '2026-11-20T21:40:60', ' 2026- 1- 2', '2026-11-20T21:40:00.Z';
 is_refused(2, '1 to 100000', 'dead', 'list', '--limit', 0);
 is_refused(2, '--note goes with discard\|resolve', 'dead', 'redrive', 1, '--note', 'x');
 is_refused(2, '--rate goes with redrive', 'dead', 'discard', 1, '--rate', 1);
