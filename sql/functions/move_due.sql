@@ -3,9 +3,11 @@
 CREATE OR REPLACE FUNCTION @extschema@.move_due(max_events integer DEFAULT 1000) RETURNS integer LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    batch  record;
-    number bigint;
-    moved  integer := 0;
+    -- one instant for all: what falls due while we look must not come before what did so a little earlier
+    instant constant timestamptz := clock_timestamp();
+    batch   record;
+    number  bigint;
+    moved   integer := 0;
 BEGIN
     IF coalesce(max_events NOT BETWEEN 1 AND 10000, true) THEN
         PERFORM @extschema@.fail('TL005', 'max_events is not 1 to 10000', '{"field": "max_events", "limit": 10000}');
@@ -17,7 +19,7 @@ BEGIN
     FOR batch IN
         SELECT d.topic_id, array_agg(d.scheduled_id) AS numbers FROM (
             SELECT s.topic_id, s.scheduled_id FROM @extschema@.scheduled s
-             WHERE s.due_at <= clock_timestamp()
+             WHERE s.due_at <= instant
              ORDER BY s.due_at, s.scheduled_id LIMIT max_events
                FOR UPDATE SKIP LOCKED) d -- locked: being cancelled or rescheduled
          GROUP BY d.topic_id ORDER BY d.topic_id
