@@ -7,10 +7,12 @@
 #include "client_test.h"
 
 #include <pthread.h>
+#include <sys/socket.h>
 
 struct call {
     pthread_t thread;
     tl_client *c;
+    int socket;
     tl_status (*run)(tl_client *c);
     tl_status status;
 };
@@ -23,11 +25,17 @@ static inline void *run_call(void *arg)
     return NULL;
 }
 
-/* call lives until finish(). */
+/* The client is connected; call lives until finish(). */
 static inline void start(struct call *call, tl_client *c, tl_status (*run)(tl_client *c))
 {
-    *call = (struct call){.c = c, .run = run};
+    *call = (struct call){.c = c, .socket = PQsocket(tl_client_pgconn(c)), .run = run};
     assert_int_equal(pthread_create(&call->thread, NULL, run_call, call), 0);
+}
+
+/* Cut its wire. The client itself is the thread's until finish(). */
+static inline void cut(const struct call *call)
+{
+    assert_int_equal(shutdown(call->socket, SHUT_RDWR), 0);
 }
 
 static inline tl_status finish(struct call *call)

@@ -3,7 +3,6 @@
 #include "call.h"
 
 #include <signal.h>
-#include <sys/socket.h>
 
 #define ID "22222222-2222-4222-8222-222222222222"
 #define MANY 2500 /* a batch of several chunks: BEGIN ... COMMIT */
@@ -144,7 +143,7 @@ static void cut_during_commit_and_repeated_is_stored_once(void **state)
         make_commits_wait(f->db, holder);
         start(&call, f->c, calls[i]);
         wait_until_it_waits(f->db);
-        assert_int_equal(shutdown(PQsocket(tl_client_pgconn(f->c)), SHUT_RDWR), 0);
+        cut(&call);
         assert_status(f->c, finish(&call), TL_E_CONNECTION);
         assert_true(tl_error_outcome_unknown(tl_client_error(f->c)));
         PQfinish(holder); /* the commit goes on */

@@ -4,7 +4,6 @@
 #include "call.h"
 
 #include <signal.h>
-#include <sys/socket.h>
 
 #define ID1 "11111111-1111-4111-8111-111111111111"
 #define ID2 "22222222-2222-4222-8222-222222222222"
@@ -85,7 +84,7 @@ static void a_lost_commit_is_repeated(void **state)
         test_db_exec(holder, "SELECT pg_advisory_lock(4711)");
         start(&call, f->c, appends[i]);
         wait_until_it_waits(f->db);
-        assert_int_equal(shutdown(PQsocket(tl_client_pgconn(f->c)), SHUT_RDWR), 0);
+        cut(&call);
         assert_status(f->c, finish(&call), TL_E_CONNECTION);
         assert_true(tl_error_outcome_unknown(tl_client_error(f->c)));
         PQfinish(holder); /* the commit goes on */
@@ -203,7 +202,7 @@ static void a_save_is_repeated(void **state)
     test_db_exec(holder, "SELECT pg_advisory_lock(4711)");
     start(&call, f->c, save);
     wait_until_it_waits(f->db);
-    assert_int_equal(shutdown(PQsocket(tl_client_pgconn(f->c)), SHUT_RDWR), 0);
+    cut(&call);
     assert_status(f->c, finish(&call), TL_E_CONNECTION);
     assert_true(tl_error_outcome_unknown(tl_client_error(f->c)));
     assert_int_equal(tl_aggregate_pending(aggregate), 1);
@@ -218,7 +217,7 @@ static void a_save_is_repeated(void **state)
     test_db_exec(holder, "SELECT pg_advisory_lock(4711)");
     start(&call, f->c, update);
     wait_until_it_waits(f->db);
-    assert_int_equal(shutdown(PQsocket(tl_client_pgconn(f->c)), SHUT_RDWR), 0);
+    cut(&call);
     test_db_exec(holder, "SELECT pg_advisory_unlock(4711)");
     assert_status(f->c, finish(&call), TL_OK);
     assert_int_equal(calls_of_fn, 1); /* only the save was repeated */
