@@ -33,7 +33,7 @@ test: bootstrap-test build build-asan/build.ninja ## everything: lint, all suite
 	@$(RUN_TESTS) --build $(BUILD) --build build-asan:$(C_SUITES)
 
 # The suites that meet a server; its programs are fetched by npm.
-test-pg%: build ## those suites against another PostgreSQL: test-pg14 test-pg16 test-pg17 test-pg18
+test-pg%: bootstrap-nightly build ## those suites against another PostgreSQL: test-pg14 test-pg16 test-pg17 test-pg18
 	@bindir=$$(tools/pg-fetch $*) && PGBINDIR=$$bindir $(RUN_TESTS) --build $(BUILD) sql pg embedded cli fault e2e
 
 .PHONY: check-asan
@@ -42,13 +42,24 @@ check-asan: build-asan/build.ninja ## the suites of C code under AddressSanitize
 	@$(RUN_TESTS) --build build-asan:$(C_SUITES)
 
 .PHONY: check-tsan
-check-tsan: build-tsan/build.ninja ## the client and the daemon under ThreadSanitizer
+check-tsan: bootstrap-test build-tsan/build.ninja ## the client and the daemon under ThreadSanitizer
 	@ninja -C build-tsan
 	@$(RUN_TESTS) --build build-tsan:unit,pg,e2e
 
+# Not those that are about time, of which valgrind takes twenty times, nor those where a daemon ends without threads that hang.
+VALGRIND_TESTS = unit $(addprefix pg/,append connection delayed live_loop migrate no_memory operate publish \
+	publish_batch publish_in publish_wait read reader repository stream subscription worker_tx) e2e/sqlrole e2e/webhook
 .PHONY: check-valgrind
-check-valgrind: build ## the unit suite under valgrind
-	@$(RUN_TESTS) --build $(BUILD) --wrap 'valgrind -q --error-exitcode=99 --leak-check=full' unit
+check-valgrind: bootstrap-nightly build ## unit tests, the client and the daemon under valgrind, where it is quick enough
+	@$(RUN_TESTS) --build $(BUILD) --wrap tools/valgrind $(VALGRIND_TESTS)
+
+# All of it, whatever fails; what is not there in this checkout is named. HOURS is for soak.
+NIGHTLY = test-pg14 test-pg16 test-pg17 test-pg18 check-tsan check-valgrind model analyze fuzz soak
+.PHONY: nightly
+nightly: ## hours: other PostgreSQL versions, sanitizers, models, fuzzing
+	@failed=; for target in $(NIGHTLY); do echo "== $$target"; \
+	    $(MAKE) --no-print-directory HOURS=$(or $(HOURS),0.2) $$target || failed="$$failed $$target"; done; \
+	    [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 check-fast: build ## what needs no database: lint, tools, unit, fuzz, abi
 	@$(RUN_TESTS) --build $(BUILD) lint tools unit fuzz abi
@@ -91,8 +102,8 @@ install: build ## install (DESTDIR and meson's prefix are honoured)
 clean: ## remove all build directories
 	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-bench
 
-.PHONY: bootstrap-build bootstrap-test bootstrap-bench bootstrap-fuzz
-bootstrap-build bootstrap-test bootstrap-bench bootstrap-fuzz:
+.PHONY: bootstrap-build bootstrap-test bootstrap-nightly bootstrap-bench bootstrap-fuzz
+bootstrap-build bootstrap-test bootstrap-nightly bootstrap-bench bootstrap-fuzz:
 	@tools/bootstrap $(@:bootstrap-%=%)
 
 $(BUILD)/build.ninja:

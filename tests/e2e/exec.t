@@ -9,6 +9,7 @@ use TrunklineTest;
 
 my $db = new_database();
 $ENV{TRUNKLINE_DB} = $db;
+delete $ENV{TRUNKLINE_PG_BINDIR};
 my $dir = workdir();
 sub subscribe { my ($name, $pattern, $command, @more) = @_; return tl_ok(['subscribe', $name, $pattern, '--target', "exec:$command", @more]) }
 sub outcome { my ($name) = @_; return query($db, "SELECT o.state || ':' || coalesce(o.attempts::text, '-') || ':' || coalesce(o.error, '-') FROM trunkline.topic_bus e, trunkline.outcomes(at => e.position) o WHERE o.subscription = '$name' ORDER BY e.position DESC LIMIT 1") }

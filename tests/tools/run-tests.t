@@ -65,6 +65,14 @@ is "$(sed -n 2,3p <<<"$summary")" "  unit/it
 expect "nothing failed" "1 passed, 0 failed, 0 skipped" 0 "1 passed" 'echo ok 1; echo 1..1'
 is "$summary" "" "no summary of nothing"
 
+# --wrap: a program itself, and for a script what it knows as trunkline.
+printf '[{"suite": ["x:unit"], "name": "it", "cmd": ["/usr/bin/printenv", "SAID"], "env": {}, "timeout": 30, "is_parallel": true}, {"suite": ["x:unit"], "name": "script", "cmd": ["%s"], "env": {"TRUNKLINE_BIN": "/usr/bin/printenv"}, "timeout": 30, "is_parallel": true}]' \
+    "$dir/program" >"$dir/build/meson-info/intro-tests.json"
+# shellcheck disable=SC2016
+printf '#!/bin/bash\n[ -z "${SAID:-}" ] && "$TRUNKLINE_BIN" SAID\n' >"$dir/program"
+is "$(tools/run-tests --build "$dir/build" --wrap "env 'SAID=1..1
+ok 1'" | tail -n 1)" "2 passed, 0 failed, 0 skipped" "a wrapped program, and a wrapped trunkline"
+
 status=0
 output=$(tools/run-tests --build "$dir/build" nothing 2>&1) || status=$?
 is "$status $output" "1 run-tests: no test or suite 'nothing'" "an unknown test is refused"
