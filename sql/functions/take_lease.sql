@@ -129,7 +129,7 @@ BEGIN
                      WHERE r.subscription_id = s.subscription_id AND r."position" > new.after AND r."position" <= h);
             END IF;
             IF new.retries = 0 AND s.rate_limit IS NULL AND replay.rate IS NULL AND (h - new.after <= room
-                OR NOT is_limited AND NOT has_retries AND s.slots = 1 AND s.pattern IN ('*', '**')
+                OR NOT is_limited AND NOT is_blocked AND NOT new.has_holes AND s.slots = 1 AND s.pattern IN ('*', '**')
                    AND s.tenant_id IS NULL AND s.filter IS NULL AND s.filter_path IS NULL)
             THEN
                 -- all that there is fits, or all of it is wanted: the caller reads, counts and writes the lease

@@ -64,4 +64,20 @@ $main->do('ANALYZE trunkline.retries');
 is(settled("SELECT count(*) FROM trunkline.claim_many('{1}', '{10}', shared => true)"), 0, '10000 events that wait, nothing due');
 is(settled("SELECT trunkline.next_due('{1}')"), 0, '10000 events that wait, when the next is due');
 
+my $settle = sub { $main->do('SELECT trunkline.ack(token) FROM trunkline.leases') };
+my $more = sub { $main->do(q(INSERT INTO trunkline.topic_bus (type, data) SELECT 'a.b', '1' FROM generate_series(1, 30))) };
+# The second lease of a slot: one plan as well.
+my $ahead = q(SELECT count(*) FROM trunkline.claim_ahead((SELECT min(token::text)::uuid FROM trunkline.leases), 10));
+for my $i (1 .. 8) {
+    $s->do($ahead);
+    $settle->();
+    $more->();
+    $s->do($claim);
+}
+is(plans($ahead), 1, 'ten ahead: one plan');
+is($main->do('SELECT count(*) FROM trunkline.leases'), 2, 'which were given');
+$settle->();
+$more->();
+is(plans($claim), 1, 'ten of many beside those that wait: one plan, since nothing is counted first');
+
 done_testing;
