@@ -82,9 +82,11 @@ fuzz-sql: bootstrap-test build ## the parsers in SQL with a new seed, ROUNDS tex
 		TRUNKLINE_FUZZ_SEED=$$seed TRUNKLINE_FUZZ_ROUNDS=$(ROUNDS) $(RUN_TESTS) --build $(BUILD) sql/fuzz
 
 .PHONY: bench
-bench: bootstrap-bench build-bench/build.ninja ## measure, with machine and settings printed
+bench: bootstrap-bench build-bench/build.ninja ## measure and report, 12 minutes (ARGS=--quick, --full; RECORD=1: into docs/benchmarks)
 	@ninja -C build-bench
-	@bench/run build-bench
+	@bench/run build-bench $(ARGS) || failed=1; \
+	bench/report build-bench/bench-results.ndjson $(if $(RECORD),docs/benchmarks,build-bench/report) || failed=1; \
+	exit $${failed:-0}
 
 .PHONY: lint
 lint: bootstrap-test $(BUILD)/build.ninja ## format, static analysis, banned calls, file sizes, includes

@@ -152,13 +152,12 @@ static void append_to_many(const struct bench *b)
         report_figure(&f[v]);
         streams_free(s[v]);
     }
-    report_bar_min("append_event, exact version", figure_ratio(&f[APPEND], &f[BARE]), 0.5,
-                   "x bare INSERT");
+    report_ratio_min("append_event, exact version", &f[APPEND], &f[BARE], 0.5, "x bare INSERT");
     if (variants > MESSAGE_DB) {
-        report_bar_min("append_event, exact version", figure_ratio(&f[APPEND], &f[MESSAGE_DB]), 2,
-                       "x write_message");
-        report_bar_min("append_event with an id, as write_message has one",
-                       figure_ratio(&f[APPEND_ID], &f[MESSAGE_DB]), 2, "x write_message");
+        report_ratio_min("append_event, exact version", &f[APPEND], &f[MESSAGE_DB], 2,
+                         "x write_message");
+        report_ratio_min("append_event with an id, as write_message has one", &f[APPEND_ID],
+                         &f[MESSAGE_DB], 2, "x write_message");
     }
 }
 
@@ -262,8 +261,8 @@ static void append_to_one(const struct bench *b)
         report_figure(&f[v]);
     }
     report_note("%.1f conflicts for each winner", (double)hot->losses / winners);
-    report_bar_min("one hot stream, exact version: winners",
-                   figure_ratio(&f[HOT_EXACT], &f[UPDATE]), 0.5, "x bare UPDATE");
+    report_ratio_min("one hot stream, exact version: winners", &f[HOT_EXACT], &f[UPDATE], 0.5,
+                     "x bare UPDATE");
     pool_close(pool);
     free(hot);
 }

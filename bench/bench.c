@@ -5,57 +5,75 @@
 #include "bench.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+/* In the order of what matters most: a budget of time cuts off the end. */
 static const struct section {
-    const char *name;
+    const char *name, *bars; /* set of goals */
     void (*measure)(const struct bench *b);
 } sections[] = {
-    {"publish", measure_publish},   {"threads", measure_publish_threads},
-    {"batch", measure_batch},       {"drain", measure_drain},
-    {"latency", measure_latency},   {"space", measure_space},
-    {"fanout", measure_fanout},     {"retries", measure_retries},
-    {"schedule", measure_schedule}, {"webhook", measure_webhook},
-    {"store", measure_store},       {"append", measure_append},
-    {"peers", measure_peers},
+    {"publish", "core", measure_publish},     {"threads", "core", measure_publish_threads},
+    {"batch", "core", measure_batch},         {"drain", "core", measure_drain},
+    {"latency", "core", measure_latency},     {"held", "speed", measure_held},
+    {"large", "speed", measure_large},        {"peers", "speed", measure_peers},
+    {"space", "core", measure_space},         {"fanout", "delivery", measure_fanout},
+    {"retries", "delivery", measure_retries}, {"schedule", "delivery", measure_schedule},
+    {"webhook", "delivery", measure_webhook}, {"store", "store", measure_store},
+    {"append", "store", measure_append},
 };
-enum { SECTION_COUNT = sizeof sections / sizeof sections[0] };
+enum { SECTION_COUNT = sizeof sections / sizeof sections[0], SECTION_LIMIT_S = 420 };
 
 static const char usage[] =
     "usage: trunkline-bench [option...] [section...]\n"
-    "  sections: publish threads batch drain latency space fanout retries schedule webhook\n"
-    "            store append peers (default: all)\n"
+    "  sections: publish threads batch drain latency held large peers space fanout retries\n"
+    "            schedule webhook store append (default: all)\n"
     "  --db CONNINFO     database with superuser rights, to be written to (default: libpq's)\n"
     "  --program PATH    trunkline, for the memory of serve\n"
     "  --message-db PATH installs message-db, to be compared with (default: not compared)\n"
     "  --peers DIR       installs and drives the peers (default: not measured)\n"
     "  --commit TEXT     what is measured\n"
+    "  --disk TEXT       what it is stored on\n"
     "  --out FILE        results as NDJSON (default: bench-results.ndjson)\n"
-    "  --rounds N        turns of each variant (default 9, at most 50)\n"
-    "  --seconds S       length of one turn (default 1.5)\n"
-    "  --quick           3 turns of 0.5 s: about a minute\n"
+    "  --rounds N        turns of each variant (default 5, at most 50)\n"
+    "  --seconds S       length of one turn (default 1)\n"
+    "  --quick           3 turns of 0.5 s and a tenth of the events: a few minutes\n"
+    "  --full            9 turns of 1.5 s, twice the backlog, 10 million events in the store\n"
+    "  --minutes M       begin no section after so long (default 12; 0: no limit)\n"
     "  --check           exit with 1 when a bar is missed\n";
 
 struct settings {
     struct bench bench;
     const char *commit;
+    const char *disk;
     const char *out;
     bool is_check;
+    double minutes;
 };
 
 static void parse(int argc, char **argv, struct settings *s)
 {
     static const struct option options[] = {
-        {"db", required_argument, NULL, 'd'},     {"program", required_argument, NULL, 'p'},
-        {"commit", required_argument, NULL, 'v'}, {"out", required_argument, NULL, 'o'},
-        {"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
-        {"quick", no_argument, NULL, 'q'},        {"check", no_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},         {"message-db", required_argument, NULL, 'm'},
-        {"peers", required_argument, NULL, 'P'},  {0},
+        {"db", required_argument, NULL, 'd'},
+        {"program", required_argument, NULL, 'p'},
+        {"commit", required_argument, NULL, 'v'},
+        {"out", required_argument, NULL, 'o'},
+        {"rounds", required_argument, NULL, 'r'},
+        {"seconds", required_argument, NULL, 's'},
+        {"quick", no_argument, NULL, 'q'},
+        {"full", no_argument, NULL, 'f'},
+        {"disk", required_argument, NULL, 'D'},
+        {"minutes", required_argument, NULL, 'M'},
+        {"check", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {"message-db", required_argument, NULL, 'm'},
+        {"peers", required_argument, NULL, 'P'},
+        {0},
     };
     struct bench *b = &s->bench;
     int c;
@@ -91,7 +109,21 @@ static void parse(int argc, char **argv, struct settings *s)
             b->round_s = 0.5;
             b->backlog = 50000;
             b->latency_round_s = 2;
-            b->store_events = 1000000;
+            b->log_events = 1000000;
+            break;
+        case 'f':
+            b->rounds = 9;
+            b->round_s = 1.5;
+            b->backlog = 200000;
+            b->latency_round_s = 5;
+            b->store_events = 10000000;
+            s->minutes = 0;
+            break;
+        case 'D':
+            s->disk = optarg;
+            break;
+        case 'M':
+            s->minutes = strtod(optarg, NULL);
             break;
         case 'c':
             s->is_check = true;
@@ -182,6 +214,7 @@ static void facts(const struct settings *s)
     report_fact("trunkline", tl_version());
     report_fact("commit", s->commit);
     facts_of_machine();
+    report_fact("disk", s->disk);
     fact_of_load("load before");
     facts_of_server(&s->bench);
     snprintf(text, sizeof text, "%d rounds of %.1f s", s->bench.rounds, s->bench.round_s);
@@ -222,20 +255,84 @@ static void check_names(int argc, char **argv)
     }
 }
 
+static void connect_admin(struct bench *b)
+{
+    b->admin = connect_to(b->conninfo, "trunkline-bench");
+    sql_exec(b->admin, "SET client_min_messages = warning");
+}
+
+static volatile sig_atomic_t running; /* process group of the section */
+
+static void on_signal(int number)
+{
+    if (running > 0)
+        kill(-(pid_t)running, SIGKILL);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* In a process of its own, which may die, with all that it started, while the rest goes on. False:
+ * it failed. */
+static bool run_section(const struct settings *s, const struct section *section, uint64_t start_ns)
+{
+    struct bench b = s->bench;
+    uint64_t section_ns = tl__clock_ns();
+    char text[64];
+    int status;
+    pid_t pid;
+
+    if (s->minutes > 0 && (double)(section_ns - start_ns) > s->minutes * 60e9) {
+        report_failure(section->name, "not begun: the time was over (--minutes)");
+        return true;
+    }
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        setpgid(0, 0);
+        alarm(s->minutes > 0 ? SECTION_LIMIT_S : 0);
+        connect_admin(&b);
+        report_bars_of(section->bars);
+        section->measure(&b);
+        PQfinish(b.admin);
+        fflush(NULL);
+        _exit(0);
+    }
+    if (pid < 0)
+        die("fork", section->name);
+    running = pid;
+    if (waitpid(pid, &status, 0) != pid)
+        die("waitpid", section->name);
+    running = 0;
+    kill(-pid, SIGKILL); /* consumers of one that died; nobody is left of one that ended */
+    snprintf(text, sizeof text, "%.0f s", (double)(tl__clock_ns() - section_ns) / 1e9);
+    report_fact(section->name, text);
+    if (status == 0)
+        return true;
+    snprintf(text, sizeof text, "failed: %s %d", WIFSIGNALED(status) ? "signal" : "exit code",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    report_failure(section->name, text);
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     static char self[4096];
     struct settings s = {
         .bench = {.conninfo = "",
                   .self = self,
-                  .rounds = 9,
-                  .round_s = 1.5,
-                  .backlog = 200000,
-                  .latency_round_s = 5,
-                  .store_events = 10000000},
+                  .rounds = 5,
+                  .round_s = 1,
+                  .backlog = 100000,
+                  .latency_round_s = 2,
+                  .log_events = 10000000,
+                  .store_events = 1000000},
+        .minutes = 12,
         .commit = "?",
+        .disk = "?",
         .out = "bench-results.ndjson",
     };
+    uint64_t start_ns = tl__clock_ns();
+    int failed = 0;
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 
     if (argc > 1 && strcmp(argv[1], "consumer") == 0)
@@ -244,18 +341,19 @@ int main(int argc, char **argv)
         die("/proc", "is not mounted");
     parse(argc, argv, &s);
     check_names(argc, argv);
-    s.bench.admin = connect_to(s.bench.conninfo, "trunkline-bench");
-    sql_exec(s.bench.admin, "SET client_min_messages = warning");
+    connect_admin(&s.bench);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
     report_open(s.out);
     facts(&s);
     migrate(&s.bench);
     tables_create(&s.bench);
+    PQfinish(s.bench.admin);
     for (int i = 0; i < SECTION_COUNT; i++) {
         if (is_wanted(sections[i].name, argc, argv))
-            sections[i].measure(&s.bench);
+            failed += !run_section(&s, &sections[i], start_ns);
     }
-    PQfinish(s.bench.admin);
     putchar('\n');
     fact_of_load("load after");
-    return report_close() > 0 && s.is_check ? 1 : 0;
+    return (report_close() > 0 && s.is_check) || failed > 0 ? 1 : 0;
 }

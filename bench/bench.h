@@ -21,6 +21,7 @@
 #define MAX_ROUNDS 50
 #define MAX_CONNECTIONS 64
 #define MAX_PARAMS 9
+#define MAX_SAMPLES 300000
 
 struct bench {
     const char *conninfo;
@@ -30,6 +31,7 @@ struct bench {
     double round_s;
     int backlog;            /* events of the drain */
     const char *peers;      /* folder of what installs and drives the peers; NULL: not measured */
+    int64_t log_events;     /* events of a large log */
     int64_t store_events;   /* events beside the streams that are loaded; whole millions */
     const char *message_db; /* program that installs message-db; NULL: not compared */
     double latency_round_s; /* of each rate, with and without Trunkline */
@@ -64,15 +66,26 @@ struct figure {
     int rounds;
     double values[MAX_ROUNDS];
     double cpu_us[MAX_ROUNDS]; /* CPU of the server's backends for each event; 0: unknown */
+    double p50_ms[MAX_ROUNDS]; /* of each statement; 0: not measured, as below */
+    double p99_ms[MAX_ROUNDS];
+    double p999_ms[MAX_ROUNDS];
+    double wal_bytes[MAX_ROUNDS]; /* of the whole server, for each event */
 };
 
 void report_open(const char *path);
 void report_fact(const char *name, const char *value);
 void report_section(const char *title, const char *note);
 void report_figure(const struct figure *f);
+/* Which set of goals the next bars belong to. */
+void report_bars_of(const char *set);
 void report_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 double figure_median(const struct figure *f);
 double figure_ratio(const struct figure *f, const struct figure *base); /* median of rounds */
+/* The ratio of two figures; the spread of the rounds goes with it. */
+void report_ratio_min(const char *name, const struct figure *f, const struct figure *base,
+                      double bar, const char *unit);
+void report_ratio_max(const char *name, const struct figure *f, const struct figure *base,
+                      double bar, const char *unit);
 void report_bar_min(const char *name, double got, double bar, const char *unit);
 void report_bar_max(const char *name, double got, double bar, const char *unit);
 /* What was measured of a peer, in one phase. */
@@ -93,6 +106,8 @@ struct peer_line {
     double client_cpu_share; /* of one CPU; 0: not measured */
 };
 void report_peer(const struct peer_line *l);
+/* A section that gave nothing, or not all. */
+void report_failure(const char *section, const char *why);
 /* Table of all bars; the number missed. */
 int report_close(void);
 
@@ -113,7 +128,16 @@ struct load {
     double per_s;
     double cpu_us; /* of the backends, for each statement */
     double own_cpu_share;
+    double p50_ms;
+    double p99_ms;
+    double p999_ms;
 };
+
+/* Bytes of WAL that the server has written so far. */
+double wal_now(const struct bench *b);
+/* One round of a figure: statements of so many events, and the WAL since `wal_before`. */
+void figure_take(struct figure *f, int round, const struct load *load, double events,
+                 const struct bench *b, double wal_before);
 
 struct pool;
 struct pool *pool_open(const char *conninfo, int connections);
@@ -134,7 +158,7 @@ struct load pool_run_source(struct pool *p, const struct source *source, double 
 /* Puts the time when it was to be sent into the parameters of a copy of the statement. */
 typedef void (*stamp_fn)(struct statement *st, uint64_t now_ns);
 /* Statements at a steady rate, whatever the answers do (open loop); commit_us gets the time until
- * each answer. Returns how many. */
+ * each answer. Returns how many: not all when twice the time was not enough. */
 size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp, int per_s,
                       double seconds, double *commit_us, size_t commit_us_size);
 
@@ -241,8 +265,31 @@ void measure_space(const struct bench *b);
 void measure_fanout(const struct bench *b);
 void measure_retries(const struct bench *b);
 void measure_webhook(const struct bench *b);
+void measure_held(const struct bench *b);
+void measure_large(const struct bench *b);
 /* So many events, by tl_publish_batch. */
-void publish_backlog(const struct bench *b, int count);
+void publish_backlog(const struct bench *b, const char *topic, int count);
+/* Events a second of one worker from a backlog of `events` to nothing, counted from its first handler
+ * call on. */
+double drain_backlog(const struct bench *b, const char *topic, int64_t after, int64_t last,
+                     int events, int claim_batch);
+/* By pg_stat_user_tables, of the tables of Trunkline that match; sessions tell it when they end. */
+int64_t dead_rows(const struct bench *b, const char *pattern);
+/* A worker consumes everything of the bus while the load runs; returns how long after its end it was
+ * done with all, in ms. */
+double run_with_worker(const struct bench *b, struct pool *pool, const struct statement *st,
+                       struct load *ret);
+/* Events at a steady rate to a worker, for the usual time; times in us. */
+struct samples {
+    double latency_us[MAX_SAMPLES];
+    size_t n;
+    double commit_us[MAX_SAMPLES];
+    size_t commits;
+};
+void run_paced(const struct bench *b, struct pool *pool, const struct statement *st, int per_s,
+               struct samples *s, struct figure *f, int round);
+/* INSERT into the topic bus. */
+extern const char topic_sql[];
 void measure_schedule(const struct bench *b);
 void measure_store(const struct bench *b);
 void measure_append(const struct bench *b);

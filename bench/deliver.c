@@ -69,7 +69,7 @@ void measure_fanout(const struct bench *b)
 
     report_section("Fan-out: one worker, handlers that do nothing, all events to all subscriptions",
                    "deliveries/s");
-    publish_backlog(b, b->backlog);
+    publish_backlog(b, "bus", b->backlog);
     sql_exec(b->admin, "CHECKPOINT");
     f[0] = (struct figure){"fanout", "1 subscription, claim_batch 1000", "deliveries/s", NULL,
                            b->rounds};
@@ -146,7 +146,7 @@ void measure_retries(const struct bench *b)
 
     report_section("Fresh events beside 100,000 that wait for a retry, claim_batch 100",
                    "events/s, handler does nothing");
-    publish_backlog(b, WAITING);
+    publish_backlog(b, "bus", WAITING);
     after = last_position(b);
     snprintf(
         sql, sizeof sql,
@@ -168,8 +168,8 @@ void measure_retries(const struct bench *b)
     }
     for (int v = 0; v < 4; v++)
         report_figure(&f[v]);
-    report_bar_min("fresh events beside 100,000 retries, ordering none", figure_ratio(&f[1], &f[0]),
-                   0.9, "x without");
-    report_bar_min("fresh events beside 100,000 retries, blocked keys", figure_ratio(&f[3], &f[2]),
-                   0.9, "x without");
+    report_ratio_min("fresh events beside 100,000 retries, ordering none", &f[1], &f[0], 0.9,
+                     "x without");
+    report_ratio_min("fresh events beside 100,000 retries, blocked keys", &f[3], &f[2], 0.9,
+                     "x without");
 }

@@ -16,6 +16,7 @@ struct pool {
     PGconn *conns[MAX_CONNECTIONS];
     bool is_busy[MAX_CONNECTIONS];
     uint64_t sent_ns[MAX_CONNECTIONS];
+    struct tl__histogram times;
 };
 
 /* ------------------------------------------------------------------------------------ pool -- */
@@ -108,6 +109,27 @@ static const struct statement *same_statement(void *context, int connection)
     return context;
 }
 
+static double quantile_ms(const struct tl__histogram *h, double q)
+{
+    return (double)tl__histogram_quantile(h, q) / 1e6;
+}
+
+double wal_now(const struct bench *b)
+{
+    return (double)sql_int(b->admin, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn");
+}
+
+void figure_take(struct figure *f, int round, const struct load *load, double events,
+                 const struct bench *b, double wal_before)
+{
+    f->values[round] = load->per_s * events;
+    f->cpu_us[round] = load->cpu_us / events;
+    f->p50_ms[round] = load->p50_ms;
+    f->p99_ms[round] = load->p99_ms;
+    f->p999_ms[round] = load->p999_ms;
+    f->wal_bytes[round] = (wal_now(b) - wal_before) / ((double)load->count * events);
+}
+
 struct load pool_run(struct pool *p, const struct statement *st, double seconds)
 {
     union {
@@ -128,6 +150,7 @@ struct load pool_run_source(struct pool *p, const struct source *source, double 
     uint64_t count = 0;
     int running = p->n;
 
+    p->times = (struct tl__histogram){0};
     for (int i = 0; i < p->n; i++)
         send(p, i, source->next(source->context, i));
     while (running > 0) {
@@ -143,7 +166,9 @@ struct load pool_run_source(struct pool *p, const struct source *source, double 
             if (!p->is_busy[i] || !receive(p, i, source, &is_counted))
                 continue;
             count += is_counted;
-            if (tl__clock_ns() < end_ns)
+            now_ns = tl__clock_ns();
+            tl__histogram_add(&p->times, now_ns - p->sent_ns[i], 1);
+            if (now_ns < end_ns)
                 send(p, i, source->next(source->context, i));
             else
                 running--;
@@ -155,6 +180,9 @@ struct load pool_run_source(struct pool *p, const struct source *source, double 
         .per_s = (double)count * 1e9 / (double)(now_ns - start_ns),
         .cpu_us = (double)(pool_cpu_ns(p) - server_cpu_ns) / 1e3 / (double)(count > 0 ? count : 1),
         .own_cpu_share = (double)(tl__own_cpu_ns() - cpu_ns) / (double)(now_ns - start_ns),
+        .p50_ms = quantile_ms(&p->times, 0.5),
+        .p99_ms = quantile_ms(&p->times, 0.99),
+        .p999_ms = quantile_ms(&p->times, 0.999),
     };
 }
 
@@ -164,6 +192,7 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
     uint64_t gap_ns = 1000000000u / (uint64_t)per_s;
     size_t total = (size_t)(seconds * per_s);
     uint64_t next_ns = tl__clock_ns() + gap_ns;
+    uint64_t give_up_ns = next_ns + (uint64_t)(2 * seconds * 1e9);
     size_t sent = 0;
     size_t done = 0;
 
@@ -173,6 +202,10 @@ size_t pool_run_paced(struct pool *p, const struct statement *st, stamp_fn stamp
         struct timespec wait = {0};
         int n;
 
+        if (now_ns > give_up_ns)
+            total = sent;
+        if (done == total)
+            break;
         for (int i = 0; i < p->n && sent < total && next_ns <= now_ns; i++) {
             struct statement stamped = *st;
 
@@ -228,11 +261,13 @@ struct load callers_run(struct caller *callers, int n, double seconds)
 {
     uint64_t server_cpu_ns = callers_cpu_ns(callers, n);
     struct tl__caller blocking[MAX_CONNECTIONS] = {0};
+    static struct tl__histogram times;
     struct tl__calls calls;
 
     for (int i = 0; i < n; i++)
         blocking[i] = (struct tl__caller){&callers[i], call};
-    calls = tl__callers_run(blocking, n, &(struct tl__callers_run){.seconds = seconds}, NULL);
+    times = (struct tl__histogram){0};
+    calls = tl__callers_run(blocking, n, &(struct tl__callers_run){.seconds = seconds}, &times);
     if (!calls.is_ok)
         die("threads", "cannot start one");
     return (struct load){
@@ -240,5 +275,8 @@ struct load callers_run(struct caller *callers, int n, double seconds)
         .per_s = (double)calls.count * 1e9 / (double)calls.elapsed_ns,
         .cpu_us = (double)(callers_cpu_ns(callers, n) - server_cpu_ns) / 1e3 / (double)calls.count,
         .own_cpu_share = (double)calls.cpu_ns / (double)calls.elapsed_ns,
+        .p50_ms = quantile_ms(&times, 0.5),
+        .p99_ms = quantile_ms(&times, 0.99),
+        .p999_ms = quantile_ms(&times, 0.999),
     };
 }

@@ -242,7 +242,7 @@ void peer_fill(const struct bench *b, const struct peer *p, const struct preset 
     const struct statement *st = how->queue[0] != '\0' ? &p->batch_live : &p->batch;
 
     if (p->is_ours) {
-        publish_backlog(b, events);
+        publish_backlog(b, "bus", events);
         return;
     }
     for (int i = 0; i < events / BATCH; i++) {

@@ -68,7 +68,6 @@ struct consumer *ticker_start(const struct bench *b, const char *seconds);
 void statement_payloads(struct statement *st);
 void peer_line_start(struct peer_line *l, const struct peer *p, const char *measure,
                      const char *variant, const char *phase, const char *settings);
-int64_t wal_position(const struct bench *b);
 /* Backlog and latency, in all phases; b->rounds turns. */
 void measure_consume_peers(const struct bench *b);
 /* How PgQ is without tuning; nothing when there is but one turn. */

@@ -30,11 +30,6 @@ void peer_line_start(struct peer_line *l, const struct peer *p, const char *meas
                             .dead_in_log = -1};
 }
 
-int64_t wal_position(const struct bench *b)
-{
-    return sql_int(b->admin, "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint");
-}
-
 /* ---------------------------------------------------------------------------------- publish -- */
 
 enum way { QUIET, LIVE, CLIENT };
@@ -68,7 +63,7 @@ static struct load run_live(const struct bench *b, struct pool *pool, struct var
 static void publish_turn(const struct bench *b, struct pool *pool, struct variant *v,
                          const struct statement *bare, int round)
 {
-    int64_t wal = wal_position(b);
+    double wal = wal_now(b);
     struct load load;
 
     if (v->peer == NULL)
@@ -81,8 +76,7 @@ static void publish_turn(const struct bench *b, struct pool *pool, struct varian
         load = pool_run(pool, &v->peer->publish, b->round_s);
     v->figure.values[round] = load.per_s;
     v->figure.cpu_us[round] = load.cpu_us;
-    v->wal_bytes[round] =
-        (double)(wal_position(b) - wal) / (double)(load.count > 0 ? load.count : 1);
+    v->wal_bytes[round] = (wal_now(b) - wal) / (double)(load.count > 0 ? load.count : 1);
     v->share[round] = load.own_cpu_share;
     if (v->peer != NULL)
         peer_exec(b, v->peer, "reset");
@@ -150,7 +144,7 @@ static void bar_against(const struct figure *ours, const struct figure *theirs, 
     if (theirs == NULL)
         return;
     snprintf(name, sizeof name, "%s / %s", ours->name, theirs->name);
-    report_bar_min(name, figure_ratio(ours, theirs), bar, "x");
+    report_ratio_min(name, ours, theirs, bar, "x");
 }
 
 static void measure_publish_peers(const struct bench *b)
@@ -336,8 +330,8 @@ static void measure_batch_peers(const struct bench *b)
     }
     for (int i = 1; i < n; i++) {
         if (strcmp(v[i].peer->id, "pgq") == 0 && v[i].st == &v[i].peer->batch)
-            report_bar_min("batches of 1000: tl_publish_batch / PgQ insert_event",
-                           figure_ratio(ours, &v[i].figure), 1.3, "x");
+            report_ratio_min("batches of 1000: tl_publish_batch / PgQ insert_event", ours,
+                             &v[i].figure, 1.3, "x");
     }
     PQfinish(conn);
     tl_client_close(client);

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define CONNECTIONS 16
-#define MAX_SAMPLES 100000
 #define MIN_BACKLOG 1000
 
 static const char *const phases[] = {"clean", "held", "recovery"};
@@ -40,10 +39,10 @@ static struct drained drain(const struct bench *b, const struct peer *p, const s
     uint64_t start_ns;
     uint64_t cpu_ns;
     uint64_t elapsed_ns;
-    int64_t wal;
+    double wal;
 
     peer_fill(b, p, how, events);
-    wal = wal_position(b);
+    wal = wal_now(b);
     start_ns = tl__clock_ns();
     c = peer_worker(b, p, how, after);
     cpu_ns = tl__process_cpu_ns(
@@ -58,7 +57,7 @@ static struct drained drain(const struct bench *b, const struct peer *p, const s
         die(p->name, "its worker has not seen every event exactly once");
     return (struct drained){
         .per_s = (double)(events - how->batch) * 1e9 / (double)(seen.last_ns - seen.first_ns),
-        .wal_bytes = (double)(wal_position(b) - wal) / events,
+        .wal_bytes = (wal_now(b) - wal) / events,
         .client_cpu_share = (double)cpu_ns / (double)(elapsed_ns + 1),
     };
 }
@@ -237,10 +236,9 @@ void measure_consume_peers(const struct bench *b)
         latencies(b, phase);
         for (int i = 1; i < PEER_COUNT && phase == CLEAN; i++) {
             if (peers[i].is_there && strcmp(peers[i].id, "graphile-worker") == 0)
-                report_bar_min(
-                    "backlog: Trunkline / graphile-worker's best preset",
-                    figure_ratio(&results[phase][0][0].figure, &results[phase][i][0].figure), 5,
-                    "x");
+                report_ratio_min("backlog: Trunkline / graphile-worker's best preset",
+                                 &results[phase][0][0].figure, &results[phase][i][0].figure, 5,
+                                 "x");
         }
     }
 }

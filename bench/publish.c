@@ -16,8 +16,8 @@ static const char bare_sql[] = "INSERT INTO bench_bare (type, tenant_id, data) V
 static const char notify_sql[] =
     "WITH i AS (INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
     "RETURNING \"position\", id) SELECT \"position\", id, pg_notify('bench', '') FROM i";
-static const char topic_sql[] = "INSERT INTO trunkline.topic_bus (type, tenant_id, data) "
-                                "VALUES ($1, $2, $3) RETURNING \"position\", id";
+const char topic_sql[] = "INSERT INTO trunkline.topic_bus (type, tenant_id, data) "
+                         "VALUES ($1, $2, $3) RETURNING \"position\", id";
 static const char function_sql[] = "SELECT p.\"position\", p.id FROM trunkline.publish(type => $1, "
                                    "tenant_id => $2, data => $3) p";
 
@@ -52,8 +52,7 @@ static void make_statements(struct statement *st, const char *library_sql)
     st[LIVE_FUNCTION] = st[FUNCTION];
 }
 
-/* A worker consumes everything while the load runs; how long after its end it was done with all. */
-static double run_live(const struct bench *b, struct pool *pool, const struct statement *st,
+double run_with_worker(const struct bench *b, struct pool *pool, const struct statement *st,
                        struct load *ret)
 {
     struct consumer *worker;
@@ -99,16 +98,18 @@ static void publish_over(const struct bench *b, const char *section, int connect
                                .rounds = b->rounds};
     for (int round = 0; round < b->rounds; round++) {
         sql_exec(b->admin, "CHECKPOINT");
-        for (int v = 0; v < variants; v++) {
+        lag_ms[round] = 0;
+        for (int i = 0; i < variants; i++) {
+            /* another one is the first after the checkpoint, and writes whole pages to the WAL */
+            int v = (i + round) % variants;
+            double wal = wal_now(b);
             struct load load;
 
             if (v == LIVE || v == LIVE_FUNCTION)
-                lag_ms[round] =
-                    fmax(run_live(b, pool, &st[v], &load), v == LIVE ? 0 : lag_ms[round]);
+                lag_ms[round] = fmax(run_with_worker(b, pool, &st[v], &load), lag_ms[round]);
             else
                 load = pool_run(pool, &st[v], b->round_s);
-            f[v].values[round] = load.per_s;
-            f[v].cpu_us[round] = load.cpu_us;
+            figure_take(&f[v], round, &load, 1, b, wal);
             if (v == BARE)
                 own_share[round] = load.own_cpu_share;
         }
@@ -143,29 +144,33 @@ void measure_publish(const struct bench *b)
     report_bar_min("32 connections: INSERT or tl_publish, nobody reading",
                    best(figure_ratio(&f[TOPIC], &f[BARE]), figure_ratio(&f[LIBRARY], &f[BARE])),
                    0.8, "x bare INSERT");
-    report_bar_min("32 connections: tl_publish, worker live", figure_ratio(&f[LIVE], &f[BARE]),
-                   0.65, "x bare INSERT");
+    report_ratio_min("32 connections: tl_publish, worker live", &f[LIVE], &f[BARE], 0.65,
+                     "x bare INSERT");
     report_bar_max("32 connections: the live worker is behind at the end by", lag_ms, 500, "ms");
-    report_bar_min("32 connections: SQL publish()", figure_ratio(&f[FUNCTION], &f[BARE]), 0.6,
-                   "x bare INSERT");
-    report_bar_min("32 connections: INSERT into the topic", figure_ratio(&f[TOPIC], &f[NOTIFY]), 2,
-                   "x INSERT + NOTIFY");
-    report_bar_min("32 connections: tl_publish", figure_ratio(&f[LIBRARY], &f[NOTIFY]), 2,
-                   "x INSERT + NOTIFY");
-    report_bar_min("32 connections: tl_publish, worker live", figure_ratio(&f[LIVE], &f[NOTIFY]), 2,
-                   "x INSERT + NOTIFY");
-    report_bar_min("32 connections: SQL publish()", figure_ratio(&f[FUNCTION], &f[NOTIFY]), 2,
-                   "x INSERT + NOTIFY");
+    report_ratio_min("32 connections: SQL publish()", &f[FUNCTION], &f[BARE], 0.6, "x bare INSERT");
+    report_ratio_min("32 connections: INSERT into the topic", &f[TOPIC], &f[NOTIFY], 2,
+                     "x INSERT + NOTIFY");
+    report_ratio_min("32 connections: tl_publish", &f[LIBRARY], &f[NOTIFY], 2, "x INSERT + NOTIFY");
+    report_ratio_min("32 connections: tl_publish, worker live", &f[LIVE], &f[NOTIFY], 2,
+                     "x INSERT + NOTIFY");
+    report_ratio_min("32 connections: SQL publish()", &f[FUNCTION], &f[NOTIFY], 2,
+                     "x INSERT + NOTIFY");
+
+    report_bars_of("speed");
+    report_ratio_min("32 connections: tl_publish, nobody reading", &f[LIBRARY], &f[BARE], 0.9,
+                     "x bare INSERT");
+    report_ratio_min("32 connections: tl_publish, worker live", &f[LIVE], &f[BARE], 0.7,
+                     "x bare INSERT");
+    report_bars_of("core");
 
     report_section("Publish, 1 connection, one event a transaction, durable",
                    "events/s; bound by the latency of the disk and of waking up");
     publish_over(b, "publish-1", 1, LIVE, one, NULL);
-    report_bar_min("1 connection: INSERT into the topic", figure_ratio(&one[TOPIC], &one[BARE]),
-                   0.6, "x bare INSERT");
-    report_bar_min("1 connection: tl_publish", figure_ratio(&one[LIBRARY], &one[BARE]), 0.6,
-                   "x bare INSERT");
-    report_bar_min("1 connection: SQL publish()", figure_ratio(&one[FUNCTION], &one[BARE]), 0.6,
-                   "x bare INSERT");
+    report_ratio_min("1 connection: INSERT into the topic", &one[TOPIC], &one[BARE], 0.6,
+                     "x bare INSERT");
+    report_ratio_min("1 connection: tl_publish", &one[LIBRARY], &one[BARE], 0.6, "x bare INSERT");
+    report_ratio_min("1 connection: SQL publish()", &one[FUNCTION], &one[BARE], 0.6,
+                     "x bare INSERT");
 }
 
 /* --------------------------------------------------------------------- blocking, real calls -- */
@@ -210,11 +215,12 @@ static void take_turns(const struct bench *b, struct figure *f, struct caller *c
         callers_run(callers[v], n, 0.3);
     for (int round = 0; round < b->rounds; round++) {
         sql_exec(b->admin, "CHECKPOINT");
-        for (int v = 0; v < variants; v++) {
+        for (int i = 0; i < variants; i++) {
+            int v = (i + round) % variants;
+            double wal = wal_now(b);
             struct load load = callers_run(callers[v], n, b->round_s);
 
-            f[v].values[round] = load.per_s * per_call;
-            f[v].cpu_us[round] = load.cpu_us / per_call;
+            figure_take(&f[v], round, &load, per_call, b, wal);
         }
     }
     for (int v = 0; v < variants; v++)
@@ -251,10 +257,10 @@ void measure_publish_threads(const struct bench *b)
     report_section("tl_publish itself, 32 threads, each with a client of its own",
                    "events/s; the client's work is on the same CPUs");
     publish_threads(b, "threads-32", CONNECTIONS, f);
-    report_bar_min("32 threads: tl_publish", figure_ratio(&f[1], &f[0]), 0.8, "x bare INSERT");
+    report_ratio_min("32 threads: tl_publish", &f[1], &f[0], 0.8, "x bare INSERT");
     report_section("tl_publish itself, 1 thread", "events/s");
     publish_threads(b, "threads-1", 1, one);
-    report_bar_min("1 thread: tl_publish", figure_ratio(&one[1], &one[0]), 0.6, "x bare INSERT");
+    report_ratio_min("1 thread: tl_publish", &one[1], &one[0], 0.6, "x bare INSERT");
 }
 
 /* ----------------------------------------------------------------------------------- batch -- */
@@ -340,8 +346,9 @@ void measure_batch(const struct bench *b)
         (struct figure){"batch", "bare INSERT ... SELECT FROM unnest", "events/s", NULL, b->rounds};
     f[1] = (struct figure){"batch", "tl_publish_batch", "events/s", &f[0], b->rounds};
     take_turns(b, f, (struct caller *const[]){&bare, &library}, 2, 1, BATCH);
-    report_bar_min("batches of 1000: tl_publish_batch", figure_ratio(&f[1], &f[0]), 0.75,
-                   "x bare unnest");
+    report_ratio_min("batches of 1000: tl_publish_batch", &f[1], &f[0], 0.75, "x bare unnest");
+    report_bars_of("speed");
+    report_ratio_min("batches of 1000: tl_publish_batch", &f[1], &f[0], 0.9, "x bare unnest");
     PQfinish(conn);
     tl_client_close(c);
 }

@@ -8,17 +8,23 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define MAX_BARS 40
+#define MAX_BARS 100
 
 static FILE *out;
-static struct bar {
+static const char *bar_set = "";
+struct bar {
     char name[80];
     char unit[24];
     double got, bar;
     bool is_max, is_missed;
-} bars[MAX_BARS];
-static int bar_count;
+};
+/* Sections are processes of their own: what they found is in memory that all share. */
+static struct verdicts {
+    int count;
+    struct bar bars[MAX_BARS];
+} * verdicts;
 
 /* -------------------------------------------------------------------------------- the file -- */
 
@@ -50,6 +56,15 @@ static void put_series(const char *name, const double *values, int n)
     fputc(']', out);
 }
 
+/* Left out when it is 0: not measured. */
+static void put_median(const char *name, const double *values, int n)
+{
+    double value = median(values, n);
+
+    if (value > 0)
+        fprintf(out, ",\"%s\":%.4g", name, value);
+}
+
 static void begin(const char *kind)
 {
     fprintf(out, "{\"kind\":\"%s\"", kind);
@@ -67,6 +82,10 @@ void report_open(const char *path)
     out = fopen(path, "we");
     if (out == NULL)
         die("cannot write", path);
+    verdicts =
+        mmap(NULL, sizeof *verdicts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (verdicts == MAP_FAILED)
+        die("memory", "none left");
 }
 
 /* -------------------------------------------------------------------------------- the parts -- */
@@ -98,7 +117,10 @@ void report_section(const char *title, const char *note)
 {
     printf("\n%s\n%s\n  %-40s %12s %22s %6s %13s %9s %6s\n", title, note, "", "median",
            "min .. max", "ratio", "min .. max", "server us", "ratio");
-    fflush(stdout);
+    begin("section");
+    put_member("title", title);
+    put_member("note", note);
+    end();
 }
 
 static int ratios(const struct figure *f, const struct figure *base, double *ret)
@@ -152,6 +174,10 @@ void report_figure(const struct figure *f)
     put_series("rounds", f->values, f->rounds);
     if (cpu_us > 0)
         put_series("server_cpu_us", f->cpu_us, f->rounds);
+    put_median("p50_ms", f->p50_ms, f->rounds);
+    put_median("p99_ms", f->p99_ms, f->rounds);
+    put_median("p999_ms", f->p999_ms, f->rounds);
+    put_median("wal_bytes_per_event", f->wal_bytes, f->rounds);
     if (f->base != NULL) {
         double of_rounds[MAX_ROUNDS];
         int n = ratios(f, f->base, of_rounds);
@@ -173,6 +199,11 @@ void report_figure(const struct figure *f)
         printf(" %6.2f", ratio);
         fprintf(out, ",\"server_cpu_ratio\":%.4g", ratio);
     }
+    if (median(f->p50_ms, f->rounds) > 0)
+        printf("  p50 %.2f p99 %.2f p99.9 %.2f ms", median(f->p50_ms, f->rounds),
+               median(f->p99_ms, f->rounds), median(f->p999_ms, f->rounds));
+    if (median(f->wal_bytes, f->rounds) > 0)
+        printf("  WAL %.0f B", median(f->wal_bytes, f->rounds));
     putchar('\n');
     end();
 }
@@ -204,13 +235,20 @@ void report_peer(const struct peer_line *l)
 
 /* --------------------------------------------------------------------------------- verdicts -- */
 
-static void add_bar(const char *name, double got, double bar, const char *unit, bool is_max)
+void report_bars_of(const char *set)
 {
-    struct bar *b = &bars[bar_count];
+    bar_set = set;
+}
 
-    if (bar_count == MAX_BARS)
+/* spread: NULL when there is only one value. */
+static void add_bar(const char *name, double got, const double *spread_of, double bar,
+                    const char *unit, bool is_max)
+{
+    struct bar *b = &verdicts->bars[verdicts->count];
+
+    if (verdicts->count == MAX_BARS)
         die("too many bars", name);
-    bar_count++;
+    verdicts->count++;
     snprintf(b->name, sizeof b->name, "%s", name);
     snprintf(b->unit, sizeof b->unit, "%s", unit);
     b->got = got;
@@ -218,21 +256,56 @@ static void add_bar(const char *name, double got, double bar, const char *unit, 
     b->is_max = is_max;
     b->is_missed = is_max ? !(got <= bar) : !(got >= bar);
     begin("bar");
+    put_member("set", bar_set);
     put_member("name", name);
     fprintf(out, ",\"got\":%.4g,\"%s\":%.4g", got, is_max ? "at_most" : "at_least", bar);
+    if (spread_of != NULL)
+        put_series("spread", spread_of, 2);
     put_member("unit", unit);
     put_member("verdict", b->is_missed ? "MISS" : "PASS");
     end();
 }
 
+static void add_ratio(const char *name, const struct figure *f, const struct figure *base,
+                      double bar, const char *unit, bool is_max)
+{
+    double of_rounds[MAX_ROUNDS];
+    double range[2];
+    int n = ratios(f, base, of_rounds);
+
+    spread(of_rounds, n, &range[0], &range[1]);
+    add_bar(name, median(of_rounds, n), range, bar, unit, is_max);
+}
+
+void report_ratio_min(const char *name, const struct figure *f, const struct figure *base,
+                      double bar, const char *unit)
+{
+    add_ratio(name, f, base, bar, unit, false);
+}
+
+void report_ratio_max(const char *name, const struct figure *f, const struct figure *base,
+                      double bar, const char *unit)
+{
+    add_ratio(name, f, base, bar, unit, true);
+}
+
 void report_bar_min(const char *name, double got, double bar, const char *unit)
 {
-    add_bar(name, got, bar, unit, false);
+    add_bar(name, got, NULL, bar, unit, false);
 }
 
 void report_bar_max(const char *name, double got, double bar, const char *unit)
 {
-    add_bar(name, got, bar, unit, true);
+    add_bar(name, got, NULL, bar, unit, true);
+}
+
+void report_failure(const char *section, const char *why)
+{
+    printf("\nsection %s: %s\n", section, why);
+    begin("failure");
+    put_member("section", section);
+    put_member("why", why);
+    end();
 }
 
 int report_close(void)
@@ -240,15 +313,15 @@ int report_close(void)
     int missed = 0;
 
     printf("\nBars\n");
-    for (int i = 0; i < bar_count; i++) {
-        const struct bar *b = &bars[i];
+    for (int i = 0; i < verdicts->count; i++) {
+        const struct bar *b = &verdicts->bars[i];
         int digits = b->bar >= 1000 ? 0 : 2;
 
         printf("  %s  %-56s %10.*f %s  (%s %.*f)\n", b->is_missed ? "MISS" : "PASS", b->name,
                digits, b->got, b->unit, b->is_max ? "at most" : "at least", digits, b->bar);
         missed += b->is_missed;
     }
-    printf("  %d of %d met\n", bar_count - missed, bar_count);
+    printf("  %d of %d met\n", verdicts->count - missed, verdicts->count);
     fclose(out);
     return missed;
 }

@@ -371,10 +371,10 @@ static void measure_feeds(const struct bench *b)
     }
     for (int v = 0; v < FEEDS; v++)
         report_figure(&f[v]);
-    report_bar_min("read_category(), pages of 1000", figure_ratio(&f[CATEGORY], &f[BARE_CATEGORY]),
-                   0.6, "x bare keyset SELECT");
-    report_bar_min("read() of the topic, pages of 1000",
-                   figure_ratio(&f[TOPIC_READ], &f[BARE_TOPIC]), 0.6, "x bare keyset SELECT");
+    report_ratio_min("read_category(), pages of 1000", &f[CATEGORY], &f[BARE_CATEGORY], 0.6,
+                     "x bare keyset SELECT");
+    report_ratio_min("read() of the topic, pages of 1000", &f[TOPIC_READ], &f[BARE_TOPIC], 0.6,
+                     "x bare keyset SELECT");
     PQfinish(conn);
 }
 

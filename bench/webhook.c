@@ -139,7 +139,7 @@ static double deliver_all(const struct bench *b, struct receiver *r, const char 
     uint64_t receiver_ns;
     pid_t pid;
 
-    publish_backlog(b, EVENTS);
+    publish_backlog(b, "bus", EVENTS);
     receiver_reset(r);
     subscribe(b, url, ordering, after);
     server_ns = server_cpu_ns(b);
@@ -174,7 +174,7 @@ static double measure_paced(const struct bench *b, struct receiver *r, const cha
     pool_prepare(pool, &st);
     subscribe(b, url, "key", after);
     pid = start_daemon(b);
-    publish_backlog(b, 1000); /* until the daemon is at work and has its connections */
+    publish_backlog(b, "bus", 1000); /* until the daemon is at work and has its connections */
     receiver_reset(r);
     receiver_wait(r, 1000);
     receiver_reset(r);
@@ -239,9 +239,8 @@ void measure_webhook(const struct bench *b)
         spent[0].sender / b->rounds, spent[0].receiver / b->rounds, spent[1].sender / b->rounds,
         spent[1].receiver / b->rounds, spent[1].server / b->rounds, spent[2].sender / b->rounds,
         spent[2].receiver / b->rounds, spent[2].server / b->rounds);
-    report_bar_min("web hooks, signed / bare libcurl", figure_ratio(&f[1], &f[0]), 0.6, "x");
-    report_bar_min("web hooks, signed, ordering none / bare libcurl", figure_ratio(&f[2], &f[0]),
-                   0.6, "x");
+    report_ratio_min("web hooks, signed / bare libcurl", &f[1], &f[0], 0.6, "x");
+    report_ratio_min("web hooks, signed, ordering none / bare libcurl", &f[2], &f[0], 0.6, "x");
     report_bar_max("web hooks at half that rate, p99",
                    measure_paced(b, r, url, (int)(figure_median(&f[1]) / 2)), 50, "ms");
     receiver_stop(r);

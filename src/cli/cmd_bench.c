@@ -114,7 +114,7 @@ static int take_turn(struct bench *b, enum tl__bench_side side)
     struct tl__bench_round *round = &result->round[result->rounds];
     struct tl__calls calls;
     uint64_t server_ns, client_ns;
-    double wal_before, wal_after;
+    double wal_before = 0, wal_after = 0;
     int rc;
 
     if (b->consumer)
