@@ -312,6 +312,8 @@ static int64_t dead_tuples(const struct bench *b, const char *tables)
 
 void peer_dead_tuples(const struct bench *b, const struct peer *p, struct peer_line *l)
 {
+    if (sql_int(b->admin, "SELECT count(*) FROM pg_extension WHERE extname = 'pgstattuple'") == 0)
+        return;
     l->dead_tuples = dead_tuples(b, p->tables);
     l->dead_in_log = p->log != NULL ? dead_tuples(b, p->log) : -1;
 }

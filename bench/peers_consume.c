@@ -97,7 +97,7 @@ static void consume(const struct bench *b, int phase,
         for (int k = 0; k < MAX_PRESETS && peers[i].presets[k].name != NULL; k++)
             result_start(&results[i][k], &peers[i], &peers[i].presets[k], phase);
     }
-    for (int round = 0; round < b->rounds; round++) {
+    for (int round = 0; round < (phase == RECOVERY ? 1 : b->rounds); round++) {
         for (int i = 0; i < PEER_COUNT; i++) {
             const struct peer *p = &peers[i];
 
@@ -117,6 +117,9 @@ static void consume(const struct bench *b, int phase,
             peer_dead_tuples(b, &peers[i], &r->line);
             report_figure(&r->figure);
             report_peer(&r->line);
+            if (phase == HELD && peers[i].is_ours)
+                report_bar_max("long transaction held: dead rows among Trunkline's events",
+                               (double)r->line.dead_in_log, 0, "");
             report_note("%s: WAL %.0f bytes an event, dead rows %" PRId64
                         ", worker's process %.0f %% of a CPU",
                         peers[i].name, r->line.wal_bytes, r->line.dead_tuples,
@@ -210,7 +213,9 @@ void measure_consume_peers(const struct bench *b)
     static struct result results[PHASES][PEER_COUNT][MAX_PRESETS];
     PGconn *holder = NULL;
 
-    sql_exec(b->admin, "CREATE EXTENSION IF NOT EXISTS pgstattuple");
+    sql_exec(b->admin, "DO $$ BEGIN IF EXISTS (SELECT FROM pg_available_extensions WHERE name = "
+                       "'pgstattuple') THEN CREATE EXTENSION IF NOT EXISTS pgstattuple; END IF; "
+                       "END $$");
     for (int phase = CLEAN; phase < PHASES; phase++) {
         char title[96];
         char note[128];
