@@ -22,6 +22,8 @@
 #include "webhooks.h"
 
 static const uint64_t LOOK_INTERVAL_US = 1000000;
+/* A call takes milliseconds, maintenance seconds. A connection that is half-open answers never. */
+static const uint64_t ANSWER_LIMIT_US = 30000000;
 static const uint64_t FLUSH_INTERVAL_US = 50000; /* of the journal, so that entries go together */
 /* A server that answers nothing, not even a cancel request, may hold the thread for good. */
 static const uint64_t STOP_PATIENCE_US = 2000000;
@@ -38,6 +40,7 @@ struct tl__control {
     tl_client *client; /* NULL: not connected */
     struct tl__webhooks webhooks;
     uint64_t looked_at_us, flushed_at_us;
+    bool is_hung; /* the connection did not answer in time */
     bool is_leader, has_complained;
     uint64_t maintained_at_us; /* 0: not yet by this leader */
     bool may_maintain;         /* it worked the last time */
@@ -51,6 +54,37 @@ static void pgclearp(PGresult **result)
 }
 
 /* ------------------------------------------------------------------------------------------ SQL */
+
+/* As PQexecParams, but not for ever; NULL with is_hung: no answer in time. What the server does with
+ * the statement is left to it. */
+static PGresult *ask(struct tl__control *c, PGconn *conn, const char *sql, int n,
+                     const char *const *values)
+{
+    uint64_t until = tl__clock_us() + ANSWER_LIMIT_US, now;
+    PGresult *result = NULL, *next;
+
+    if (!PQsendQueryParams(conn, sql, n, NULL, values, NULL, NULL, 0))
+        return NULL;
+    do {
+        while (PQisBusy(conn) && PQstatus(conn) == CONNECTION_OK) {
+            struct pollfd fd = {.fd = PQsocket(conn), .events = POLLIN};
+
+            if ((now = tl__clock_us()) >= until) {
+                c->is_hung = true;
+                PQclear(result);
+                return NULL;
+            }
+            (void)poll(&fd, 1, tl__poll_ms(now, until));
+            (void)PQconsumeInput(conn); /* a failure shows in the result */
+        }
+        next = PQgetResult(conn);
+        if (next) {
+            PQclear(result);
+            result = next;
+        }
+    } while (next);
+    return result;
+}
 
 /* One statement with text parameters; `sql` names the schema as @schema@ (checked to be a plain
  * name). NULL: failed and logged, and the connection is given up if that is the cause. */
@@ -69,11 +103,14 @@ static PGresult *query_with(void *control, const char *event, const char *sql, i
     }
     tl__buf_add_str(&text, sql);
     PGconn *conn = tl_client_pgconn(c->client);
-    PGresult *result =
-        text.is_failed ? NULL : PQexecParams(conn, text.data, n, NULL, values, NULL, NULL, 0);
+    if (c->is_hung)
+        return NULL;
+    PGresult *result = text.is_failed ? NULL : ask(c, conn, text.data, n, values);
     if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
         return result;
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (c->is_hung)
+        message = "no answer from the server within 30 s";
     tl__log_event(TL_LOG_WARN, event, "message", message ? message : PQerrorMessage(conn),
                   "sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE), NULL);
     PQclear(result);
@@ -94,7 +131,7 @@ static void disconnect(struct tl__control *c)
     c->client = NULL;
     uv_mutex_unlock(&c->lock);
     tl_client_close(client);
-    c->is_leader = false;
+    c->is_leader = c->is_hung = false;
 }
 
 static bool is_stopping(struct tl__control *c)
@@ -317,7 +354,7 @@ static void take_turn(struct tl__control *c)
     }
     if (c->is_leader && tl__clock_us() >= c->due_at_us)
         move_due(c);
-    if (PQstatus(tl_client_pgconn(c->client)) != CONNECTION_OK)
+    if (c->is_hung || PQstatus(tl_client_pgconn(c->client)) != CONNECTION_OK)
         disconnect(c);
 }
 
