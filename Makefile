@@ -81,6 +81,11 @@ fuzz-sql: bootstrap-test build ## the parsers in SQL with a new seed, ROUNDS tex
 	@seed=$${SEED:-$$(date +%s)}; echo "SEED=$$seed"; \
 		TRUNKLINE_FUZZ_SEED=$$seed TRUNKLINE_FUZZ_ROUNDS=$(ROUNDS) $(RUN_TESTS) --build $(BUILD) sql/fuzz
 
+.PHONY: soak
+soak: bootstrap-test build ## episodes of faults for HOURS (1), or EPISODES; SEED=, FAULTS=, SECONDS= of each (tests/fault/README.md)
+	@tests/fault/soak.py $(if $(EPISODES),--episodes $(EPISODES),--hours $(or $(HOURS),1)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(FAULTS),--faults $(FAULTS)) $(if $(SECONDS),--seconds $(SECONDS))
+
 .PHONY: bench
 bench: bootstrap-bench build-bench/build.ninja ## measure and report, 12 minutes (ARGS=--quick, --full; RECORD=1: into docs/benchmarks)
 	@ninja -C build-bench
