@@ -66,7 +66,7 @@ int tl__metadata_option(const struct tl__args *args, struct tl__texts *t, const 
         tl__buf_add_char(&out, ':');
         tl__json_add_text(&out, equals + 1);
     }
-    if (out.len == 0)
+    if (out.len == 0 && !out.is_failed)
         return 0;
     if (*ret)
         return tl__fail(TL_E_INVALID, "put everything into --metadata",
