@@ -99,7 +99,10 @@ static void param_count(struct tl__params *params, uint32_t value)
         tl__param_i32(params, (int32_t)value);
 }
 
-/* Array literal of the pauses; NULL without any. */
+/*
+ * Array literal of the pauses; NULL without any. In seconds, which PostgreSQL 14 reads as an int: of
+ * microseconds it would be 35 minutes. What is too long for that is still refused as too long.
+ */
 static const char *schedule_text(const tl_subscribe_options *opts, struct tl__buf *buf)
 {
     if (opts->retry_schedule == NULL)
@@ -107,9 +110,10 @@ static const char *schedule_text(const tl_subscribe_options *opts, struct tl__bu
     for (size_t i = 0; i < opts->retry_schedule_count; i++) {
         char pause[40];
         uint64_t us = opts->retry_schedule[i];
+        uint64_t seconds = us / 1000000 > INT32_MAX ? INT32_MAX : us / 1000000;
 
-        (void)snprintf(pause, sizeof pause, "%c%" PRIu64 " us", i == 0 ? '{' : ',',
-                       us > INT64_MAX ? (uint64_t)INT64_MAX : us);
+        (void)snprintf(pause, sizeof pause, "%c%" PRIu64 ".%06u s", i == 0 ? '{' : ',', seconds,
+                       (unsigned)(us % 1000000));
         tl__buf_add_str(buf, pause);
     }
     tl__buf_add_char(buf, '}');

@@ -51,7 +51,7 @@ static void the_same_call_twice_is_one_subscription(void **state)
 /* SUB-1..3, RET-1, RET-2, SUB-10: each option lands in its column, and none in another. */
 static void every_option_has_its_effect(void **state)
 {
-    static const uint64_t pauses[] = {5000000, 90000000};
+    static const uint64_t pauses[] = {5000000, 7200000001}; /* the second: not in 31 bits */
     const struct {
         tl_subscribe_options options;
         const char *column, *value;
@@ -66,7 +66,7 @@ static void every_option_has_its_effect(void **state)
          "schedule"},
         {{.retry_schedule = pauses, .retry_schedule_count = 2},
          "retry_schedule",
-         "{00:00:05,00:01:30}"},
+         "{00:00:05,02:00:00.000001}"},
         {{.retry_schedule = pauses, .retry_schedule_count = 2}, "max_attempts", "3"},
         {{.target = "https://example.org/"}, "max_attempts", "8"},
         {{.target = "https://example.org/"}, "target", "https://example.org/"},
