@@ -1,6 +1,6 @@
 /*
  * trunkline.h: the whole public interface of libtrunkline; the event store's part is in store.h, that of
- * live subscriptions in live.h, which it includes.
+ * live subscriptions in live.h, that of group publish in publisher.h, which it includes.
  *
  * Trunkline is one log in PostgreSQL that is both an event bus and an event store. This header is
  * the authority: what is not in it is not API. It is clean C99 and C++.
@@ -15,7 +15,8 @@
  *     Zero is the default of every member. The call copies what it needs.
  *   - Times are microseconds: *_us durations, *_at_us points in time since 1970 (UTC).
  *   - A client is used by one thread at a time; clients are independent of each other. Only
- *     tl_worker_stop(), tl_client_wake() and tl_client_cancel() may be called from another thread.
+ *     tl_worker_stop(), tl_client_wake() and tl_client_cancel() may be called from another thread, and the
+ *     calls on a tl_publisher from many at once.
  *   - The library starts no threads, installs no signal handlers, prints nothing.
  */
 #ifndef TRUNKLINE_H
@@ -830,6 +831,7 @@ TL_API TL_MUSTCHECK tl_status tl_migrate_verify(tl_client *c);
 #endif
 
 #include <trunkline/live.h>
+#include <trunkline/publisher.h>
 #include <trunkline/store.h>
 
 #endif /* TRUNKLINE_H */

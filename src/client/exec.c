@@ -11,11 +11,6 @@
 #include <poll.h>
 #include <string.h>
 
-/* How long the server may take to obey a cancel request before the connection is given up. */
-#define CANCEL_GRACE_US 5000000
-/* Prepared statements that may vanish from one connection (DISCARD ALL, say) before we stop. */
-#define MAX_VANISHED 3
-
 struct tl__cached {
     struct tl__cached *next;
     const char *template_text; /* static */
@@ -52,7 +47,7 @@ static tl_status interrupt(struct tl__exec *x, tl_status why)
 
     if (x->interruption == TL_OK && x->is_sent) {
         x->interruption = why;
-        x->deadline_us = tl__deadline_us(tl__clock_us(), CANCEL_GRACE_US);
+        x->deadline_us = tl__deadline_us(tl__clock_us(), TL__CANCEL_GRACE_US);
         cancel = PQgetCancel(x->c->conn);
         if (cancel != NULL) {
             (void)PQcancel(cancel, ignored, sizeof ignored);
@@ -196,11 +191,10 @@ void tl__cached_free(struct tl__cached *list)
     }
 }
 
-/* Find or make; the one used last stands first. */
-static tl_status cached_get(tl_client *c, const char *topic, const char *template_text,
-                            struct tl__statement **ret)
+tl_status tl__cached_get(struct tl__cached **list, struct tl_error *e, const char *schema_quoted,
+                         const char *topic, const char *template_text, struct tl__statement **ret)
 {
-    struct tl__cached **at = &c->cached;
+    struct tl__cached **at = list;
     struct tl__cached *found;
     tl_status status;
 
@@ -213,9 +207,8 @@ static tl_status cached_get(tl_client *c, const char *topic, const char *templat
     } else {
         found = calloc(1, sizeof *found);
         if (found == NULL)
-            return tl__error_nomem(&c->error);
-        status = tl__statement_init(&found->statement, &c->error, c->settings.schema_quoted, topic,
-                                    template_text);
+            return tl__error_nomem(e);
+        status = tl__statement_init(&found->statement, e, schema_quoted, topic, template_text);
         if (status != TL_OK) {
             free(found);
             return status;
@@ -223,8 +216,8 @@ static tl_status cached_get(tl_client *c, const char *topic, const char *templat
         found->template_text = template_text;
         tl__str_copy(found->topic, sizeof found->topic, topic != NULL ? topic : "");
     }
-    found->next = c->cached;
-    c->cached = found;
+    found->next = *list;
+    *list = found;
     *ret = &found->statement;
     return TL_OK;
 }
@@ -256,7 +249,8 @@ tl_status tl__client_statement(tl_client *c, const char *topic, const char *temp
                                struct tl__statement **ret)
 {
     struct tl__statement *st = NULL;
-    tl_status status = cached_get(c, topic, template_text, &st);
+    tl_status status =
+        tl__cached_get(&c->cached, &c->error, c->settings.schema_quoted, topic, template_text, &st);
 
     if (status != TL_OK || st == NULL)
         return status;
@@ -277,7 +271,7 @@ bool tl__client_is_vanished(tl_client *c, struct tl__statement *st)
     if (c->is_unprepared || strcmp(c->error.sqlstate, "26000") != 0)
         return false;
     st->prepared_on = 0;
-    if (++c->vanished_count >= MAX_VANISHED) {
+    if (++c->vanished_count >= TL__MAX_VANISHED) {
         c->is_unprepared = true;
         tl__log(&c->settings, TL_LOG_WARN,
                 "prepared statements do not last on this connection "

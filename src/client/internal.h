@@ -11,6 +11,7 @@
  *      append*.c stream.c reader.c find.c snapshot.c upcast.c   the event store
  *      aggregate.c repository*.c    state from events, on top of these
  *      live*.c                live subscriptions
+ *      publisher*.c           events of many callers in one commit
  *      publish*.c read.c topic.c pattern.c subscribe.c operate.c claim.c migrate*.c   the calls
  */
 #ifndef TL_CLIENT_INTERNAL_H
@@ -204,6 +205,11 @@ void tl__waiter_free(struct tl__waiter *w);
 /* live.c: the same for live subscriptions. False: one of their handlers is running. */
 bool tl__hub_free(struct tl__hub *hub);
 
+/* How long the server may take to obey a cancel request before the connection is given up. */
+#define TL__CANCEL_GRACE_US 5000000
+/* Prepared statements that may vanish from one connection (DISCARD ALL, say) before we do without. */
+#define TL__MAX_VANISHED 3
+
 /* What a lost connection means for a call. */
 enum tl__effect {
     TL__READS, /* nothing can have been stored */
@@ -250,6 +256,10 @@ bool tl__client_send(tl_client *c, const struct tl__statement *st, const struct 
 /* A call failed: because its statement is not there any more (DISCARD ALL, or a proxy that moved us
  * to another session)? Then nothing ran; true: do it again, from tl__client_statement() on. */
 bool tl__client_is_vanished(tl_client *c, struct tl__statement *st);
+/* Find or make the statement of a template in a list of one's own; the one used last stands first. Valid until
+ * tl__cached_free(). */
+tl_status tl__cached_get(struct tl__cached **list, struct tl_error *e, const char *schema_quoted,
+                         const char *topic, const char *template_text, struct tl__statement **ret);
 void tl__cached_free(struct tl__cached *list);
 
 /* migrate_check.c: is the schema there and of our version? One query. */

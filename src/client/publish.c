@@ -121,8 +121,7 @@ bool tl__element_is_timed(const struct tl__element *el)
     return el->event.run_at_us != 0 || el->event.delay_us != 0 || el->event.ttl_us != 0;
 }
 
-/* By publish(), which takes the topic as a parameter: one statement for all. */
-static bool is_by_function(const struct tl__element *el)
+bool tl__element_is_by_function(const struct tl__element *el)
 {
     return el->event.id != NULL || tl__element_is_timed(el);
 }
@@ -170,7 +169,7 @@ tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, c
     else
         tl__param_null(ret);
     tl__param_time(ret, event->expires_at_us);
-    if (!is_by_function(el))
+    if (!tl__element_is_by_function(el))
         return TL_OK;
     if (event->id != NULL)
         tl__param_uuid(ret, el->uuid);
@@ -247,8 +246,8 @@ tl_status tl_publish(tl_client *c, const char *topic, const tl_new_event *event,
         (status = tl__publish_params(&c->error, &el, topic, &json, &params)) != TL_OK ||
         (status = tl__call_begin(c)) != TL_OK)
         return status;
-    status = tl__call(c, TL__WRITES, is_by_function(&el) ? NULL : topic, tl__publish_template(&el),
-                      &params, &res);
+    status = tl__call(c, TL__WRITES, tl__element_is_by_function(&el) ? NULL : topic,
+                      tl__publish_template(&el), &params, &res);
     if (status != TL_OK)
         return tl__publish_explain(c, topic, status);
     if (ret != NULL)

@@ -1,6 +1,6 @@
 /*
- * publish.h: what the three ways to publish share: a checked event, its parameters, and errors
- * that need a second look. For publish*.c only.
+ * publish.h: what the ways to publish share: a checked event, its parameters, and errors that need a second
+ * look. For publish*.c only.
  */
 #ifndef TL_CLIENT_PUBLISH_H
 #define TL_CLIENT_PUBLISH_H
@@ -23,6 +23,8 @@ tl_status tl__topic_load(struct tl_error *e, const char *topic, const char **ret
 
 /* Has it a due time, or an expiry that the server computes? */
 bool tl__element_is_timed(const struct tl__element *el);
+/* By publish(), which takes the topic as a parameter: one statement for all topics. */
+bool tl__element_is_by_function(const struct tl__element *el);
 /* The statement for one element, with or without an id. */
 const char *tl__publish_template(const struct tl__element *el);
 /* Its parameters. json keeps the binary JSON that they point into. */
@@ -31,6 +33,23 @@ tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, c
 /* "position", id[, deduplicated] of a row. */
 void tl__receipt_from_row(const PGresult *res, int row, tl_receipt *ret);
 
+/* Elements that one statement stores, as arrays (publish_batch.c). */
+struct tl__chunk {
+    const struct tl__element *elements;
+    size_t count;
+    bool has_ids, has_times; /* or more of them in the batch have */
+};
+#define TL__CHUNK_EVENTS 1000
+#define TL__CHUNK_BYTES (4 << 20)
+const char *tl__chunk_template(const struct tl__chunk *chunk);
+/* The topic for tl__client_statement(): NULL where it is a parameter. */
+const char *tl__chunk_topic(const struct tl__chunk *chunk, const char *topic);
+/* All arrays one after the other in `out`. An array without any value is sent as NULL, which unnest() fills up. */
+tl_status tl__chunk_params(struct tl_error *e, const struct tl__chunk *chunk, const char *topic,
+                           struct tl__buf *out, struct tl__params *ret);
+
+/* The error of a publish said that there is no such table: make it say what that means, without asking. */
+tl_status tl__publish_no_topic(struct tl_error *e, const char *schema, const char *topic);
 /* A publish on c failed: does the topic exist, does the schema, what is the limit? Asks the server
  * once where the error leaves it open, improves c->error and returns its status. */
 tl_status tl__publish_explain(tl_client *c, const char *topic, tl_status status);

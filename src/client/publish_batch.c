@@ -10,9 +10,6 @@
 
 #include <string.h>
 
-#define CHUNK_EVENTS 1000
-#define CHUNK_BYTES (4 << 20)
-
 /* The arrays that a chunk sends, in the order of the parameters. */
 enum {
     TYPES,
@@ -121,7 +118,7 @@ static void batch_cut(struct batch *b)
     for (size_t i = 0; i < b->count; i++) {
         size_t next = b->elements[i].event.data_len;
 
-        if (i > first && (i - first == CHUNK_EVENTS || bytes + next > CHUNK_BYTES)) {
+        if (i > first && (i - first == TL__CHUNK_EVENTS || bytes + next > TL__CHUNK_BYTES)) {
             b->chunk_ends[b->chunk_count++] = i;
             first = i;
             bytes = 0;
@@ -201,12 +198,10 @@ static bool is_array_wanted(const struct tl__element *el, int array)
     }
 }
 
-/* Parameters of elements [first, end): all arrays one after the other in `out`. An array without
- * any value is sent as NULL, which unnest() fills up. */
-static tl_status chunk_params(struct batch *b, size_t first, size_t end, struct tl__buf *out,
-                              struct tl__params *ret)
+tl_status tl__chunk_params(struct tl_error *e, const struct tl__chunk *chunk, const char *topic,
+                           struct tl__buf *out, struct tl__params *ret)
 {
-    int array_count = b->has_times ? ARRAY_COUNT : b->has_ids ? IDS + 1 : IDS;
+    int array_count = chunk->has_times ? ARRAY_COUNT : chunk->has_ids ? IDS + 1 : IDS;
     size_t starts[ARRAY_COUNT];
     size_t ends[ARRAY_COUNT];
 
@@ -214,40 +209,67 @@ static tl_status chunk_params(struct batch *b, size_t first, size_t end, struct 
     for (int array = 0; array < array_count; array++) {
         bool is_wanted = false;
 
-        for (size_t i = first; i < end && !is_wanted; i++)
-            is_wanted = is_array_wanted(&b->elements[i], array);
+        for (size_t i = 0; i < chunk->count && !is_wanted; i++)
+            is_wanted = is_array_wanted(&chunk->elements[i], array);
         starts[array] = out->len;
         if (is_wanted) {
-            tl__array_begin(out, element_oid[array], end - first);
-            for (size_t i = first; i < end; i++)
-                add_field(out, &b->elements[i], array);
+            tl__array_begin(out, element_oid[array], chunk->count);
+            for (size_t i = 0; i < chunk->count; i++)
+                add_field(out, &chunk->elements[i], array);
         }
         ends[array] = out->len;
     }
     if (out->is_failed)
-        return tl__error_nomem(&b->c->error);
+        return tl__error_nomem(e);
     if (out->len > INT32_MAX)
-        return tl__error_set(&b->c->error, TL_E_LIMIT, NULL, "batch does not fit in one message");
+        return tl__error_set(e, TL_E_LIMIT, NULL, "batch does not fit in one message");
     for (int array = 0; array < array_count; array++) {
         if (starts[array] == ends[array])
             tl__param_null(ret);
         else
             tl__param_bytes(ret, out->data + starts[array], ends[array] - starts[array]);
     }
-    if (b->has_ids || b->has_times)
-        tl__param_text(ret, b->topic);
+    if (chunk->has_ids || chunk->has_times)
+        tl__param_text(ret, topic);
     return TL_OK;
+}
+
+const char *tl__chunk_template(const struct tl__chunk *chunk)
+{
+    return chunk->has_times ? later_sql : chunk->has_ids ? publish_sql : insert_sql;
+}
+
+const char *tl__chunk_topic(const struct tl__chunk *chunk, const char *topic)
+{
+    return chunk->has_ids || chunk->has_times ? NULL : topic;
+}
+
+/* Elements [first, end) of a batch. All its chunks are sent by one statement. */
+static struct tl__chunk chunk_of(const struct batch *b, size_t first, size_t end)
+{
+    return (struct tl__chunk){&b->elements[first], end - first, b->has_ids, b->has_times};
+}
+
+static tl_status chunk_params(struct batch *b, size_t first, size_t end, struct tl__buf *out,
+                              struct tl__params *ret)
+{
+    struct tl__chunk chunk = chunk_of(b, first, end);
+
+    return tl__chunk_params(&b->c->error, &chunk, b->topic, out, ret);
 }
 
 static const char *batch_template(const struct batch *b)
 {
-    return b->has_times ? later_sql : b->has_ids ? publish_sql : insert_sql;
+    struct tl__chunk all = chunk_of(b, 0, b->count);
+
+    return tl__chunk_template(&all);
 }
 
-/* The publish() form takes the topic as a parameter: one statement for all. */
 static const char *batch_topic(const struct batch *b)
 {
-    return b->has_ids || b->has_times ? NULL : b->topic;
+    struct tl__chunk all = chunk_of(b, 0, b->count);
+
+    return tl__chunk_topic(&all, b->topic);
 }
 
 /* ------------------------------------------------------------------------------------- send -- */

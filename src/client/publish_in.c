@@ -73,6 +73,15 @@ tl_status tl__exec_on(PGconn *conn, const char *schema, const char *topic,
     return tl__error_from_result(e, res, is_autocommit);
 }
 
+tl_status tl__publish_no_topic(struct tl_error *e, const char *schema, const char *topic)
+{
+    tl__error_set(e, TL_E_NOTFOUND, "42P01", "topic \"%s\" does not exist", topic);
+    tl__error_set_hint(
+        e, "make it with create_topic(), or run \"trunkline migrate\" if schema %s is missing",
+        schema);
+    return TL_E_NOTFOUND;
+}
+
 tl_status tl__publish_on(PGconn *conn, const char *schema, const char *topic,
                          const tl_new_event *event, tl_receipt *ret, struct tl_error *e)
 {
@@ -94,13 +103,8 @@ tl_status tl__publish_on(PGconn *conn, const char *schema, const char *topic,
                              PQntuples(res));
     if (status == TL_OK && ret != NULL)
         tl__receipt_from_row(res, 0, ret);
-    if (status == TL_E_SCHEMA && e != NULL && strcmp(e->sqlstate, "42P01") == 0) {
-        status = tl__error_set(e, TL_E_NOTFOUND, "42P01", "topic \"%s\" does not exist", topic);
-        tl__error_set_hint(e,
-                           "make it with create_topic(), or run \"trunkline migrate\" if schema "
-                           "%s is missing",
-                           schema != NULL ? schema : "trunkline");
-    }
+    if (status == TL_E_SCHEMA && e != NULL && strcmp(e->sqlstate, "42P01") == 0)
+        status = tl__publish_no_topic(e, schema != NULL ? schema : "trunkline", topic);
     return status;
 }
 

@@ -16,6 +16,16 @@ run hello
 is "$got" 'got: {"msg": "hi"}' 'hello: the handler got the event'
 "$TRUNKLINE_SOURCE/tools/pg-db" drop "$TRUNKLINE_DB"
 
+run group
+is "$got" 'refused: data or metadata is not valid JSON
+80 events of 8 threads, 1 failed
+20 events from a loop' 'group: each caller hears of its own event'
+is "$(psql -XAtd "$TRUNKLINE_DB" -c 'SELECT type, count(*) FROM trunkline.topic_bus GROUP BY 1 ORDER BY 1' | tr '\n' ' ')" \
+    'loop.turned|20 request.served|80 ' 'group: and all of them are stored'
+is "$(psql -XAtd "$TRUNKLINE_DB" -c 'SELECT count(DISTINCT xmin::text) < 100 FROM trunkline.topic_bus')" t \
+    'group: in fewer transactions'
+"$TRUNKLINE_SOURCE/tools/pg-db" drop "$TRUNKLINE_DB"
+
 run invoice
 is "$got" 'financial.invoice.created {"total": "12345678901234567890.10"}' \
     'invoice: only the committed one, to the last digit'
@@ -90,5 +100,5 @@ done
 "$TRUNKLINE_SOURCE/tools/pg-db" drop "$TRUNKLINE_DB"
 
 listed=$(find "$TRUNKLINE_SOURCE/examples" -name '*.c' -exec basename {} .c \; | sort | tr '\n' ' ')
-is "$listed" 'hello invoice modules order pull store ' 'no example is without a test'
+is "$listed" 'group hello invoice modules order pull store ' 'no example is without a test'
 finish

@@ -30,6 +30,30 @@ static tl_status publish_many(struct fixture *f)
     return tl_publish_batch(f->c, NULL, events, 1500, NULL);
 }
 
+/* One that is waited for, then two that become one batch. */
+static tl_status publish_by_publisher(struct fixture *f)
+{
+    const tl_new_event *event = TL_NEW_EVENT(.type = "a", .key = "k", .metadata = "{}");
+    tl_publisher *p = NULL;
+    tl_status status = tl_publisher_new(f->c, NULL, &p);
+
+    if (status == TL_OK)
+        status = tl_publisher_publish(p, NULL, event, NULL, NULL);
+    for (int i = 0; i < 2 && status == TL_OK; i++)
+        status = tl_publisher_submit(p, NULL, event, NULL, NULL, NULL);
+    if (status == TL_OK)
+        status = tl_publisher_flush(p);
+    if (status == TL_OK) {
+        tl_publisher_stats stats;
+
+        tl_publisher_get_stats(p, &stats);
+        assert_int_equal(stats.published + stats.failed, 3);
+        status = stats.failed == 0 ? TL_OK : TL_E_NOMEM;
+    }
+    p = tl_publisher_free(p);
+    return status;
+}
+
 static tl_status publish_in(struct fixture *f)
 {
     tl_error *error = NULL;
@@ -387,6 +411,7 @@ static const struct {
     {"publish and wait", wait_for_outcome, 1, true},
     {"operate", operate, 0},
     {"topic", make_topic, 0},
+    {"publisher", publish_by_publisher, 1, true},
 };
 
 static void every_allocation_may_fail(void **state)
