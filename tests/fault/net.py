@@ -50,15 +50,27 @@ class Proxy:
         self.loop.run_forever()
 
     def set(self, mode):
-        self.loop.call_soon_threadsafe(self._set, mode)
+        self._do(self._set, mode)
 
     def cut(self):
-        self.loop.call_soon_threadsafe(self._cut)
+        self._do(self._cut)
 
     def close(self):
         """Nobody is there: a client with several hosts goes on to the next one only if it cannot connect."""
-        self.loop.call_soon_threadsafe(self.listener.close)
+        self._do(self.listener.close)
         self.cut()
+
+    def _do(self, function, *arguments):
+        """On the proxy's own thread; done when it returns."""
+        is_done = threading.Event()
+
+        def run():
+            try:
+                function(*arguments)
+            finally:
+                is_done.set()
+        self.loop.call_soon_threadsafe(run)
+        is_done.wait()
 
     def _set(self, mode):
         for c in self.connections:
