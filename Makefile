@@ -71,6 +71,10 @@ check-%: build ## one suite: check-unit check-pg check-sql check-cli check-fault
 model: bootstrap-test ## check the protocol models with Spin, all bounds; make test does the small ones
 	@models/run
 
+.PHONY: analyze
+analyze: build ## gcc -fanalyzer over src/ and examples/
+	@tools/analyze --jobs $(JOBS) $(BUILD)
+
 .PHONY: fuzz
 fuzz: bootstrap-fuzz build-fuzz/build.ninja ## libFuzzer on every parser, TIME seconds each (TARGETS="pattern args" picks)
 	@ninja -C build-fuzz fuzz
