@@ -346,11 +346,11 @@ void measure_peers(const struct bench *b)
 
     if (b->peers == NULL)
         return;
-    /* a third of the turns: there are many to take them */
+    /* fewer of all: there are many to take turns */
     short_b.rounds = b->rounds > 3 ? (b->rounds + 2) / 3 : 1;
     short_b.round_s = b->round_s < 1 ? b->round_s : 1;
     short_b.backlog = b->backlog / 2;
-    short_b.latency_round_s = b->latency_round_s < 5 ? 0.6 : 2.5;
+    short_b.latency_round_s = b->rounds > 3 ? b->latency_round_s : 0.6;
     report_section("Peers", "as installed by their packages");
     peers_install(b);
     sql_exec(b->admin, "SET search_path = public, message_store"); /* write_message needs it */
