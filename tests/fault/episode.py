@@ -115,6 +115,9 @@ class Episode:
         self.db = (f"host={','.join(['127.0.0.1'] * len(ports))} port={','.join(str(p.port) for p in self.proxies)}"
                    " user=postgres dbname=postgres connect_timeout=5 target_session_attrs=read-write")
         subprocess.run([f"{self.build}/trunkline", "migrate", "--db", c.conninfo()], check=True, capture_output=True)
+        if os.environ.get("FAULT_SQL"):  # breaks something on purpose, to see that it is noticed
+            with open(os.environ["FAULT_SQL"], encoding="utf-8") as file:
+                c.sql(file.read())
         say = f"echo $0 \"$TRUNKLINE_SUBSCRIPTION $TRUNKLINE_POSITION $TRUNKLINE_ATTEMPT\" $1 >> {self.journal}"
         run = f"sh -c ''{say}'' \"S 0\" -1; if [ $(($TRUNKLINE_POSITION % 7)) = $TRUNKLINE_ATTEMPT ]; then exit 75; fi; sh -c ''{say}'' \"E 0\" 0"
         c.sql("CREATE TABLE fault_effects (n bigint GENERATED ALWAYS AS IDENTITY, handler text, at bigint, key text);"
@@ -340,6 +343,7 @@ class Episode:
 
 def run(seed, seconds, names, build, source, keep=False):
     begin = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of tear_down()
     e = Episode(seed, seconds, names, build, source)
     try:
         e.run()
