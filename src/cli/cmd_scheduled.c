@@ -57,11 +57,12 @@ static int reschedule(const struct tl__args *args, struct tl__db *db, const char
         return status == TL_OK ? 0 : tl__fail_client(status, db->client);
     }
     /* by the clock of the server */
-    snprintf(delay, sizeof delay, "%llu us",
-             (unsigned long long)tl__args_duration_us(args, "in", 0));
+    /* PostgreSQL 14 reads no interval of more than 2^31 units */
+    snprintf(delay, sizeof delay, "%llu", (unsigned long long)tl__args_duration_us(args, "in", 0));
     TL_CLEANUP(tl__pgclearp)
     PGresult *r = tl__db_query(
-        db, &rc, "SELECT @schema@.reschedule($1::uuid, clock_timestamp() + $2::interval)", 2,
+        db, &rc,
+        "SELECT @schema@.reschedule($1::uuid, clock_timestamp() + $2::float8 * interval '1 us')", 2,
         values);
     return r ? 0 : rc;
 }

@@ -73,7 +73,7 @@ static int add_key(const struct tl__args *args, struct tl__db *db, const char *n
     int rc = 0;
 
     scheme = scheme ? scheme : "v1";
-    snprintf(grace, sizeof grace, "%llu us",
+    snprintf(grace, sizeof grace, "%llu",
              (unsigned long long)tl__args_duration_us(args, "grace", 86400000000));
     if (!is_rotation && tl__args_has(args, "grace"))
         return tl__fail(TL_E_INVALID, NULL, "--grace goes with webhook secret rotate");
@@ -82,7 +82,8 @@ static int add_key(const struct tl__args *args, struct tl__db *db, const char *n
     const char *const values[] = {name, scheme, secret, whpk, is_rotation ? grace : NULL};
     TL_CLEANUP(tl__pgclearp)
     PGresult *r = tl__db_query(
-        db, &rc, "SELECT @schema@.webhook_secret_add($1, $2, $3, $4, $5::interval)", 5, values);
+        db, &rc, "SELECT @schema@.webhook_secret_add($1, $2, $3, $4, $5::float8 * interval '1 us')",
+        5, values);
     return r ? print_key(args, name, scheme, PQgetvalue(r, 0, 0), whpk) : rc;
 }
 
@@ -224,7 +225,7 @@ static const char *moment(const struct tl__args *args, const char *option, char 
     *ret_ago = NULL;
     if (!text || !tl__parse_duration_us(text, &us))
         return text;
-    snprintf(ago, 32, "%llu us", (unsigned long long)us);
+    snprintf(ago, 32, "%llu", (unsigned long long)us);
     *ret_ago = ago;
     return NULL;
 }
@@ -256,8 +257,8 @@ static int run_recover(const struct tl__args *args, struct tl__db *db)
     PGresult *r = tl__db_query(
         db, &rc,
         "SELECT @schema@.webhook_recover($1, coalesce($2::timestamptz, clock_timestamp() - "
-        "$3::interval), coalesce($4::timestamptz, clock_timestamp() - $5::interval), "
-        "least($6::bigint, 2147483647)::integer, $7::boolean)",
+        "$3::float8 * interval '1 us'), coalesce($4::timestamptz, clock_timestamp() - "
+        "$5::float8 * interval '1 us'), least($6::bigint, 2147483647)::integer, $7::boolean)",
         7, values);
     if (!r)
         return rc;

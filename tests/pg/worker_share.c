@@ -116,7 +116,8 @@ static void a_topic_is_read_once_for_all(void **state)
                                       TL_ROUTE_OPTIONS(.name = name, .subscribe = options)),
                          TL_OK);
     }
-    test_db_exec(e->admin, "select pg_stat_force_next_flush()");
+    if (PQserverVersion(e->admin) >= 150000) /* the collector of 14 is told by itself */
+        test_db_exec(e->admin, "select pg_stat_force_next_flush()");
     before = rows_read(e);
     w = new_worker(c, r, TL_WORKER_OPTIONS(.claim_batch = 200));
     tl_router_free(r);
