@@ -75,6 +75,12 @@ model: bootstrap-test ## check the protocol models with Spin, all bounds; make t
 analyze: build ## gcc -fanalyzer over src/ and examples/
 	@tools/analyze --jobs $(JOBS) $(BUILD)
 
+.PHONY: coverage
+coverage: bootstrap-test build-coverage/build.ninja ## line coverage of src/ by the C suites (SUITES="unit pg" picks)
+	@ninja -C build-coverage
+	@$(RUN_TESTS) --build build-coverage $(or $(SUITES),unit fuzz pg embedded cli fault e2e)
+	@tools/coverage build-coverage
+
 .PHONY: fuzz
 fuzz: bootstrap-fuzz build-fuzz/build.ninja ## libFuzzer on every parser, TIME seconds each (TARGETS="pattern args" picks)
 	@ninja -C build-fuzz fuzz
@@ -111,7 +117,7 @@ install: build ## install (DESTDIR and meson's prefix are honoured)
 
 .PHONY: clean
 clean: ## remove all build directories
-	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-bench
+	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-coverage build-bench
 
 .PHONY: bootstrap-build bootstrap-test bootstrap-nightly bootstrap-bench bootstrap-fuzz
 bootstrap-build bootstrap-test bootstrap-nightly bootstrap-bench bootstrap-fuzz:
@@ -123,6 +129,8 @@ build-asan/build.ninja:
 	@$(MESON_SETUP) -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false build-asan
 build-tsan/build.ninja:
 	@$(MESON_SETUP) -Db_sanitize=thread -Db_lundef=false -Dbench=false build-tsan
+build-coverage/build.ninja:
+	@$(MESON_SETUP) --buildtype=debug -Db_coverage=true -Dbench=false build-coverage
 build-fuzz/build.ninja:
 	@CC=clang-14 $(MESON_SETUP) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false -Dexamples=false build-fuzz
 build-bench/build.ninja:
