@@ -18,21 +18,21 @@ static const struct section {
     const char *name, *bars; /* set of goals */
     void (*measure)(const struct bench *b);
 } sections[] = {
-    {"publish", "core", measure_publish},       {"threads", "core", measure_publish_threads},
-    {"batch", "core", measure_batch},           {"drain", "core", measure_drain},
-    {"latency", "core", measure_latency},       {"held", "speed", measure_held},
-    {"large", "speed", measure_large},          {"space", "core", measure_space},
-    {"fanout", "delivery", measure_fanout},     {"retries", "delivery", measure_retries},
-    {"schedule", "delivery", measure_schedule}, {"webhook", "delivery", measure_webhook},
-    {"store", "store", measure_store},          {"append", "store", measure_append},
-    {"peers", "speed", measure_peers},
+    {"publish", "core", measure_publish},     {"threads", "core", measure_publish_threads},
+    {"group", "speed", measure_group},        {"batch", "core", measure_batch},
+    {"drain", "core", measure_drain},         {"latency", "core", measure_latency},
+    {"held", "speed", measure_held},          {"large", "speed", measure_large},
+    {"space", "core", measure_space},         {"fanout", "delivery", measure_fanout},
+    {"retries", "delivery", measure_retries}, {"schedule", "delivery", measure_schedule},
+    {"webhook", "delivery", measure_webhook}, {"store", "store", measure_store},
+    {"append", "store", measure_append},      {"peers", "speed", measure_peers},
 };
 enum { SECTION_COUNT = sizeof sections / sizeof sections[0], SECTION_LIMIT_S = 420 };
 
 static const char usage[] =
     "usage: trunkline-bench [option...] [section...]\n"
-    "  sections: publish threads batch drain latency held large space fanout retries\n"
-    "            schedule webhook store append peers (default: all)\n"
+    "  sections: publish threads group batch drain latency held large space fanout\n"
+    "            retries schedule webhook store append peers (default: all)\n"
     "  --db CONNINFO     database with superuser rights, to be written to (default: libpq's)\n"
     "  --program PATH    trunkline, for the memory of serve\n"
     "  --message-db PATH installs message-db, to be compared with (default: not compared)\n"

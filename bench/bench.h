@@ -258,6 +258,7 @@ void stamp_data(struct statement *st, uint64_t now_ns);
 
 void measure_publish(const struct bench *b);
 void measure_publish_threads(const struct bench *b);
+void measure_group(const struct bench *b);
 void measure_batch(const struct bench *b);
 void measure_drain(const struct bench *b);
 void measure_latency(const struct bench *b);

@@ -332,23 +332,79 @@ static void call_batch(void *context)
         die("tl_publish_batch", tl_error_message(tl_client_error(c)));
 }
 
+/* COPY of the same rows, in its text format. */
+struct copy {
+    PGconn *conn;
+    const char *sql;
+    const char *rows;
+    int len;
+};
+
+static void call_copy(void *context)
+{
+    const struct copy *copy = context;
+    PGresult *res = PQexec(copy->conn, copy->sql);
+
+    if (PQresultStatus(res) != PGRES_COPY_IN)
+        die(copy->sql, PQerrorMessage(copy->conn));
+    PQclear(res);
+    if (PQputCopyData(copy->conn, copy->rows, copy->len) != 1 ||
+        PQputCopyEnd(copy->conn, NULL) != 1)
+        die(copy->sql, PQerrorMessage(copy->conn));
+    res = PQgetResult(copy->conn);
+    if (PQresultStatus(res) != PGRES_COMMAND_OK)
+        die(copy->sql, PQerrorMessage(copy->conn));
+    PQclear(res);
+    PQclear(PQgetResult(copy->conn));
+}
+
+static char *copy_rows(int *ret_len)
+{
+    size_t size = strlen(event_type) + strlen(event_tenant) + strlen(invoice) + 4;
+    char *rows = need(malloc(BATCH * size));
+
+    *ret_len = 0;
+    for (int i = 0; i < BATCH; i++)
+        *ret_len +=
+            snprintf(rows + *ret_len, size, "%s\t%s\t%s\n", event_type, event_tenant, invoice);
+    return rows;
+}
+
 void measure_batch(const struct bench *b)
 {
-    static struct figure f[2];
+    enum { UNNEST, LIBRARY_BATCH, COPY_BARE, COPY_TOPIC, N };
+    static struct figure f[N];
     PGconn *conn = connect_to(b->conninfo, "trunkline-bench load");
     tl_client *c = open_client(b);
+    int len;
+    char *rows = copy_rows(&len);
+    struct copy copy_bare = {conn, "COPY bench_bare (type, tenant_id, data) FROM STDIN", rows, len};
+    struct copy copy_topic = {conn, "COPY trunkline.topic_bus (type, tenant_id, data) FROM STDIN",
+                              rows, len};
     struct caller bare = {conn, PQbackendPID(conn), call_unnest};
     struct caller library = {c, PQbackendPID(tl_client_pgconn(c)), call_batch};
+    struct caller bare_copy = {&copy_bare, PQbackendPID(conn), call_copy};
+    struct caller topic_copy = {&copy_topic, PQbackendPID(conn), call_copy};
 
     report_section("Publish, 1 connection, batches of 1000, durable", "events/s");
     PQclear(PQprepare(conn, "unnest", unnest_sql, 0, NULL));
-    f[0] =
+    f[UNNEST] =
         (struct figure){"batch", "bare INSERT ... SELECT FROM unnest", "events/s", NULL, b->rounds};
-    f[1] = (struct figure){"batch", "tl_publish_batch", "events/s", &f[0], b->rounds};
-    take_turns(b, f, (struct caller *const[]){&bare, &library}, 2, 1, BATCH);
-    report_ratio_min("batches of 1000: tl_publish_batch", &f[1], &f[0], 0.75, "x bare unnest");
+    f[LIBRARY_BATCH] =
+        (struct figure){"batch", "tl_publish_batch", "events/s", &f[UNNEST], b->rounds};
+    f[COPY_BARE] = (struct figure){"batch", "bare COPY", "events/s", NULL, b->rounds};
+    f[COPY_TOPIC] =
+        (struct figure){"batch", "COPY into the topic", "events/s", &f[COPY_BARE], b->rounds};
+    take_turns(b, f, (struct caller *const[]){&bare, &library, &bare_copy, &topic_copy}, N, 1,
+               BATCH);
+    report_ratio_min("batches of 1000: tl_publish_batch", &f[LIBRARY_BATCH], &f[UNNEST], 0.75,
+                     "x bare unnest");
     report_bars_of("speed");
-    report_ratio_min("batches of 1000: tl_publish_batch", &f[1], &f[0], 0.9, "x bare unnest");
+    report_ratio_min("batches of 1000: tl_publish_batch", &f[LIBRARY_BATCH], &f[UNNEST], 0.9,
+                     "x bare unnest");
+    report_ratio_min("batches of 1000: COPY into the topic", &f[COPY_TOPIC], &f[COPY_BARE], 0.9,
+                     "x bare COPY");
+    free(rows);
     PQfinish(conn);
     tl_client_close(c);
 }
