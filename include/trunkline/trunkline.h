@@ -663,12 +663,15 @@ typedef struct tl_worker_options {
     size_t size;
     uint32_t concurrency; /* deliveries in flight (handlers that return TL_PENDING), 1..1000;
                                    0: 5 */
-    uint32_t claim_batch; /* most events per claim, 1..TL_MAX_CLAIM; 0: 100. Above 100 it is reached
-                                   while claims come back full and smaller than 4 MiB; one of more
-                                   than 16 MiB halves the next. A subscription holds one
+    uint32_t
+        claim_batch;   /* most events per claim, 1..TL_MAX_CLAIM; 0: 4000. Above 100 it is reached
+                                   while full claims smaller than 4 MiB are worked off within 200 ms
+                                   each, and left again when one takes longer than 1 s; one of more
+                                   than 16 MiB halves the next; transactional handlers: 100 at most.
+                                   A subscription holds one
                                    lease (ordering none: several; slots: up to one each) and claims
                                    another while at most half as many wait for a handler */
-    uint64_t lease_us;    /* 0: 30 s; renewed while handlers run */
+    uint64_t lease_us; /* 0: 30 s; renewed while handlers run */
     uint64_t poll_interval_us; /* fallback poll; 0: 1 s */
     uint64_t stop_timeout_us;  /* drain limit of tl_worker_stop; 0: 30 s */
     bool no_listen;            /* never LISTEN: poll only (transaction-pooling proxies) */

@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION @extschema@.claim_many(
         subscriptions bigint[], capacity integer[], lease interval DEFAULT interval '30 s', owner text DEFAULT NULL,
-        shared boolean DEFAULT false)
+        shared boolean DEFAULT false, ranges integer DEFAULT NULL)
     RETURNS TABLE (subscription_id bigint, token uuid, attempt integer, "position" bigint, id uuid, type text, source text,
         stream text, version bigint, key text, tenant_id text, data jsonb, metadata jsonb, expires_at timestamptz,
         created_at timestamptz, members bigint)
@@ -152,6 +152,28 @@ BEGIN
                     EXISTS (SELECT FROM @extschema@.retries r WHERE r.token = taken.token AND r.event IS NOT NULL))
                 USING taken.token, taken.slot;
         END IF;
+        IF least(taken.upto - taken.after, most) >= ranges AND taken.events IS NULL AND taken.retries = 0 AND s.slots = 1 AND s.pattern IN ('*', '**') AND s.tenant_id IS NULL
+           AND s.filter IS NULL AND s.filter_path IS NULL AND s.max_in_flight IS NULL AND s.rate_limit IS NULL
+           AND taken.replay_id IS NULL AND NOT taken.has_holes AND NOT taken.is_tracked
+        THEN
+            upto := least(taken.after + most, taken.upto);
+            -- not where most of it are gaps: those are for one claim to pass over
+            IF @extschema@.batch_end(topic, taken.after, upto, greatest((upto - taken.after) / 4, 1)::integer) < upto THEN
+                token := taken.token;
+                attempt := taken.attempt;
+                "position" := taken.after;
+                version := upto;
+                members := taken.upto;
+                taken.upto := upto;
+                PERFORM @extschema@.write_lease(taken, lease);
+                RETURN NEXT;
+                token := NULL;
+                version := NULL;
+                members := NULL;
+                served := due.place;
+                CONTINUE;
+            END IF;
+        END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
             fresh := 0;
             at := taken.after;
@@ -192,5 +214,5 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text, boolean) IS
-    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; attempt 0 says that the event has expired: do not handle it, settle it with verdict expired. A row with a subscription and no token says that only a part of what is readable was looked at and nothing of it was handed out: claim again. members: slot of the lease. shared: subscriptions of one topic that are at the same place may be claimed by one read: first the events that any of them wants, subscription_id -1 and no token, members = a bit for each that wants it; right behind them one row for each such subscription, with its token, no id, "position" = end of its range, members = its bit. READ COMMITTED only (TL005).';
+COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text, boolean, integer) IS
+    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; attempt 0 says that the event has expired: do not handle it, settle it with verdict expired. A row with a subscription and no token says that only a part of what is readable was looked at and nothing of it was handed out: claim again. members: slot of the lease. shared: subscriptions of one topic that are at the same place may be claimed by one read: first the events that any of them wants, subscription_id -1 and no token, members = a bit for each that wants it; right behind them one row for each such subscription, with its token, no id, "position" = end of its range, members = its bit. ranges: a subscription that wants every event of so many positions or more, without limits, retries or tracking, may get a lease of a range without its events: one row with its token, no id, "position" and version = the range, the first excluded, members = how far the log can be read. Read it in a later statement. READ COMMITTED only (TL005).';

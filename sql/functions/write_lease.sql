@@ -10,7 +10,7 @@ BEGIN
         is_further := FOUND;
         DELETE FROM @extschema@.replays p WHERE p.replay_id = new.replay_id AND p.slot = new.slot AND p.cursor >= p.upto;
     END IF;
-    IF new.events + new.retries > 0 THEN
+    IF coalesce(new.events, 1) + new.retries > 0 THEN -- NULL: not counted, some
         new.until := clock_timestamp() + duration;
         INSERT INTO @extschema@.leases VALUES (new.*);
         UPDATE @extschema@.cursors c

@@ -37,7 +37,7 @@ enum statement_id {
 static const char *const statement_texts[ST_COUNT] = {
     [ST_TICK] = "select subscription_id, token, attempt, " TL__EVENT_LIST
                 ", members from @extschema@.claim_many($1::bigint[], $2::integer[], $3::interval, "
-                "$4::text, true)",
+                "$4::text, true, $5::integer)",
     [ST_DUE] = "select @extschema@.next_due($1::bigint[])",
     [ST_DISARM] = "select @extschema@.bell_disarm()",
     [ST_RELEASE] = "select @extschema@.sentinel_release()",
@@ -51,6 +51,10 @@ static const char *const statement_texts[ST_COUNT] = {
     /* Losing a claim or an ack in a crash of the server only repeats a delivery. */
     [ST_SETTINGS] = "select set_config('synchronous_commit', 'off', false), "
                     "set_config('default_transaction_isolation', 'read committed', false), "
+                    /* the log is read along its primary key, whatever statistics say */
+                    "set_config('enable_seqscan', 'off', false), "
+                    "set_config('enable_bitmapscan', 'off', false), "
+                    "set_config('enable_sort', 'off', false), set_config('jit', 'off', false), "
                     "set_config('statement_timeout', '0', false), "
                     "set_config('idle_session_timeout', '0', false)",
     [ST_WHO] = "select pg_backend_pid()::bigint",
@@ -281,7 +285,7 @@ static bool send_statement(struct tl__bell *b, struct tl__statement *st, const s
         return false;
     if (b->answers_count == 0)
         b->answer_until_us = tl__deadline_us(tl__clock_us(), b->settings->timeout_us);
-    if (b->is_unprepared) {
+    if (b->is_unprepared || st->is_planned_anew) {
         if (!PQsendQueryParams(b->conn, st->sql, p->n, NULL, p->values, p->lengths, p->formats, 1))
             return false;
     } else {
@@ -397,9 +401,24 @@ static bool answer_bool(const PGresult *res)
     return PQntuples(res) == 1 && tl__cell_bool(res, 0, 0);
 }
 
+/* In claimed rows; those of a range, at most, are between "position" and version. */
+static uint64_t count_events(const PGresult *res)
+{
+    enum { TOKEN = 1, POSITION = 3, ID = 4, VERSION = 8 };
+    uint64_t events = (uint64_t)PQntuples(res) - 1;
+
+    for (int row = 1; row < PQntuples(res); row++) {
+        if (PQgetisnull(res, row, ID) && !PQgetisnull(res, row, TOKEN) &&
+            !PQgetisnull(res, row, VERSION))
+            events +=
+                (uint64_t)(tl__cell_i64(res, row, VERSION) - tl__cell_i64(res, row, POSITION));
+    }
+    return events;
+}
+
 static void answer_tick(struct tl__bell *b, PGresult *res, uint64_t now_us)
 {
-    uint64_t rows = (uint64_t)PQntuples(res) - 1;
+    uint64_t rows = count_events(res);
     uint64_t others = (uint64_t)tl__cell_i64(res, 0, 2);
     bool has_changed =
         tl__waiter_policy_ticked(&b->policy, now_us, tl__cell_i64(res, 0, 3), others, rows);
@@ -597,6 +616,7 @@ static void no_params(struct tl__params *p, unsigned action)
     tl__param_text(p, "{}");
     p->formats[1] = 0;
     tl__param_interval(p, UNUSED_LEASE_US);
+    tl__param_null(p);
     tl__param_null(p);
 }
 

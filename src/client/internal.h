@@ -128,6 +128,7 @@ struct tl__statement {
     char name[40];
     char *sql;
     uint64_t prepared_on; /* c->generation it was prepared on; the worker may use its own count */
+    bool is_planned_anew; /* by the worker: sent whole, planned for the values of each execution */
 };
 tl_status tl__statement_init(struct tl__statement *st, struct tl_error *e,
                              const char *schema_quoted, const char *topic,

@@ -16,7 +16,8 @@
 
 #define DEFAULT_CONCURRENCY 5
 #define MAX_CONCURRENCY 1000
-#define DEFAULT_CLAIM_BATCH 100
+#define FIRST_CLAIM_BATCH 100
+#define DEFAULT_CLAIM_BATCH 4000
 #define DEFAULT_LEASE_US 30000000
 #define MIN_LEASE_US 1000
 #define MAX_LEASE_US 86400000000
@@ -113,7 +114,8 @@ static tl_status load_options(struct tl_worker *w, const tl_worker_options *from
         return tl__error_set(e, TL_E_INVALID, NULL, "concurrency is not 1 to %d", MAX_CONCURRENCY);
     if (w->claim_batch > TL_MAX_CLAIM)
         return tl__error_set(e, TL_E_INVALID, NULL, "claim_batch is not 1 to %d", TL_MAX_CLAIM);
-    w->batch = w->claim_batch < DEFAULT_CLAIM_BATCH ? w->claim_batch : DEFAULT_CLAIM_BATCH;
+    w->first_batch = w->claim_batch < FIRST_CLAIM_BATCH ? w->claim_batch : FIRST_CLAIM_BATCH;
+    w->batch = w->first_batch;
     if (w->lease_us < MIN_LEASE_US || w->lease_us > MAX_LEASE_US)
         return tl__error_set(e, TL_E_INVALID, NULL, "lease is not 1 ms to 1 day");
     return TL_OK;

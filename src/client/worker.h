@@ -6,6 +6,7 @@
  *   worker_route.c     the subscriptions served and their settings, which may change
  *   worker_claim.c     what to claim; claimed rows become leases
  *   worker_ahead.c     a second lease behind one that is still worked on
+ *   worker_read.c      the events of leases that are ranges, read also ahead
  *   worker_lease.c     acks, extensions, releases and their answers
  *   worker_dispatch.c  which delivery starts next; running handlers; fairness
  *   delivery.c         what a handler sees and says
@@ -19,6 +20,15 @@
 #include "schedule.h"
 
 struct tl__lease;
+struct tl__reading;
+
+/* So many positions at least are claimed as a range, without their events. */
+#ifndef TL__LEAST_RANGE
+#define TL__LEAST_RANGE 256
+#endif
+/* What was read ahead is used within this time, or read again: since then the events may have been
+ * redacted, or have expired. */
+#define TL__FRESH_US 1000000
 
 /* Columns of a claimed row. */
 enum {
@@ -27,7 +37,7 @@ enum {
     TL__COL_ATTEMPT, /* 0: expired, not to be delivered */
     TL__COL_POSITION,
     TL__COL_ID,
-    TL__COL_KEY = TL__COL_POSITION + 6,
+    TL__COL_VERSION = TL__COL_POSITION + 5,
     TL__COL_MEMBERS = TL__COL_POSITION + TL__EVENT_COLUMNS,
 };
 
@@ -49,11 +59,13 @@ struct tl_delivery {
     char id[TL_UUID_TEXT_SIZE + 24]; /* "" until asked for */
 };
 
-/* The result of one claim, which the leases in it share, and its events, each read when it is first
- * needed: a zero type says that it was not. */
+/* The result of one claim, which the leases in it share, or of the read of a range, and its events,
+ * each decoded when it is first needed: a zero type says that it was not. */
 struct tl__claimed {
     PGresult *res;
     uint32_t refs;
+    int event_col;   /* the first of an event */
+    int attempt_col; /* NULL there: 1 */
     struct tl_event events[];
 };
 
@@ -70,10 +82,13 @@ enum tl__lease_op { TL__LEASE_IDLE, TL__LEASE_ACKING, TL__LEASE_RELEASING };
 struct tl__lease {
     struct tl__lease *next; /* of the route, oldest first */
     struct tl__route *route;
-    struct tl__lease *before; /* this one was claimed ahead: it is settled after that one */
-    struct tl__lease *behind; /* the other way round */
-    struct tl__claimed *claimed;
-    const uint32_t *rows; /* of the result, by index; NULL: from first_row on */
+    struct tl__lease *before;    /* this one was claimed ahead: it is settled after that one */
+    struct tl__lease *behind;    /* the other way round */
+    struct tl__claimed *claimed; /* NULL: a range that was not read yet */
+    struct tl__reading *reading; /* on its way */
+    int64_t after, upto;         /* of a range */
+    uint32_t expected;           /* events, until it was read */
+    const uint32_t *rows;        /* of the result, by index; NULL: from first_row on */
     uint32_t first_row;
     uint32_t slot;
     uint8_t token[16];
@@ -116,13 +131,21 @@ struct tl__route {
     bool is_ready;      /* to be claimed for in this write */
     bool is_asked;      /* a claim for it is on its way */
     bool is_ahead;      /* and of what is behind a lease */
+    bool has_pending;   /* its handlers stay in flight */
     tl_handler_fn fn;
     void *userdata;
     struct tl__lease *leases;
     struct tl__cohort *cohort; /* NULL: alone */
-    uint32_t running;          /* deliveries in flight */
-    uint32_t unstarted;        /* deliveries in memory */
-    uint32_t turn;             /* handlers it may still start in this round */
+    struct tl__statement read;
+    struct tl__reading *prefetched; /* of the range that may be claimed next */
+    int64_t range_upto;             /* of the last range claimed; 0: none */
+    int64_t range_horizon;          /* so far the log was complete then */
+    uint64_t range_claimed_us;      /* when */
+    bool can_prefetch;              /* no other worker got in between, and not done yet */
+    bool prefetch_is_late;          /* handlers are slow: what is read ahead gets too old */
+    uint32_t running;               /* deliveries in flight */
+    uint32_t unstarted;             /* deliveries in memory */
+    uint32_t turn;                  /* handlers it may still start in this round */
 };
 
 /* tx.c. One at a time, on a connection of its own that lives as long as the worker. */
@@ -142,7 +165,8 @@ struct tl_worker {
 
     uint32_t concurrency;
     uint32_t claim_batch; /* most */
-    uint32_t batch;       /* now: grows while claims come back full and small */
+    uint32_t first_batch; /* to begin with */
+    uint32_t batch;       /* now: grows while claims come back full, small and quickly */
     uint64_t lease_us;
     uint64_t stop_timeout_us;
     char owner[128];
@@ -164,6 +188,7 @@ struct tl_worker {
     tl_status end_status;
     uint64_t drain_until_us;
     uint64_t hold_until_us;   /* cohorts wait for their members until then; UINT64_MAX: none */
+    uint64_t full_at_us;      /* when a claim last came back full */
     uint64_t refreshed_at_us; /* when the settings of the routes were asked for */
 
     struct tl__statement ack, release, extend, ahead, settings;
@@ -193,26 +218,38 @@ void tl__claim_done(struct tl_worker *w, PGresult *res);
 /* Which routes may claim now; sets hold_until_us. */
 void tl__claim_prepare(struct tl_worker *w, uint64_t now_us);
 void tl__cohort_leave(struct tl__route *r);
+/* Takes res, also when there is no memory: NULL. */
+struct tl__claimed *tl__claimed_new(PGresult *res, int event_col, int attempt_col);
 void tl__claimed_unref(struct tl__claimed *c);
-/* Room for the events of a result, which it takes; NULL: no memory. One reference. */
-struct tl__claimed *tl__claimed_new(PGresult *res);
 /*
  * A lease of `count` rows: those from `first` on, or, when masks is given, those of them that have a
  * bit of `mask`. `head` is the row with subscription and token.
  */
 struct tl__lease *tl__lease_new(struct tl_worker *w, struct tl__claimed *claimed, int head,
                                 int first, uint32_t count, const uint64_t *masks, uint64_t mask);
-/* Between two leases of a subscription with an order nothing of it runs, so many small events are
- * better claimed together; large ones would fill the memory. */
+/* So many events came in one answer: how many are asked for next. */
 void tl__batch_adapt(struct tl_worker *w, const PGresult *res, uint32_t events);
 const struct tl_event *tl__lease_event(const struct tl__lease *l, uint32_t index);
 int64_t tl__lease_position(const struct tl__lease *l, uint32_t index);
+/* 0: expired, not to be delivered. */
+uint32_t tl__lease_attempt(const struct tl__lease *l, uint32_t index);
 /* For tl__schedule_hold() and _block(); context is the lease. */
 const char *tl__lease_key(const void *lease, uint32_t index);
 static inline int tl__lease_row(const struct tl__lease *l, uint32_t index)
 {
     return (int)(l->rows != NULL ? l->rows[index] : l->first_row + index);
 }
+
+/* worker_read.c */
+tl_status tl__route_read_init(struct tl__route *r, struct tl_error *e);
+/* Read the events of a range, or take those read ahead. */
+void tl__lease_read(struct tl__lease *l, uint64_t now_us);
+void tl__lease_stop_reading(struct tl__lease *l);
+/* Read what will be claimed next, if it is worth it. */
+void tl__route_prefetch(struct tl__route *r, uint64_t now_us);
+void tl__route_drop_prefetched(struct tl__route *r);
+/* How many events to claim next. */
+uint32_t tl__route_capacity(const struct tl__route *r);
 
 /* worker_lease.c */
 extern const struct tl__bell_owner tl__worker_bell_owner;
@@ -221,6 +258,8 @@ tl_status tl__worker_statements_init(struct tl_worker *w);
 uint64_t tl__worker_leases_deadline_us(const struct tl_worker *w);
 bool tl__worker_has_leases(const struct tl_worker *w);
 void tl__lease_free(struct tl__lease *l);
+/* Something failed for a reason that may pass. */
+void tl__lease_repeat_later(struct tl__lease *l);
 /* Takes nothing more: the worker drains, or the subscription was forgotten. */
 bool tl__lease_is_draining(const struct tl__lease *l);
 /* The failures among the indexes [acked, upto) as JSON, "" for none. */

@@ -90,14 +90,14 @@ static void on_ahead(void *owner, void *arg, const PGresult *res)
     if (count == 0)
         return;
     w->stats.claims++;
-    claimed = tl__claimed_new(tl__bell_take_result(w->bell));
+    claimed = tl__claimed_new(tl__bell_take_result(w->bell), TL__COL_POSITION, TL__COL_ATTEMPT);
     if (claimed == NULL)
         return; /* it expires and is claimed again */
     second = tl__lease_new(w, claimed, 0, 0, count, NULL, 0);
     if (second != NULL) {
         second->is_full = count >= w->batch / 2;
         r->may_have_more = true;
-        if (first != NULL && second->route == r)
+        if (first != NULL && first->claimed != NULL && second->route == r)
             pair(first, second);
         else
             second->is_broken =
@@ -107,13 +107,14 @@ static void on_ahead(void *owner, void *arg, const PGresult *res)
     tl__claimed_unref(claimed);
 }
 
-/* Shared claims read the log once for many: no one of those runs ahead. */
+/* Shared claims read the log once for many: no one of those runs ahead. Where handlers return at once nothing
+ * waits for the end of a lease. */
 static bool wants_more(const struct tl_worker *w, const struct tl__lease *l)
 {
     const struct tl__route *r = l->route;
 
-    return !w->has_no_ahead && l->is_full && !l->is_asked && !r->is_ahead && l->behind == NULL &&
-           !l->is_lost && !l->is_broken && !l->is_ending &&
+    return !w->has_no_ahead && l->is_full && l->schedule.running > 0 && !l->is_asked &&
+           !r->is_ahead && l->behind == NULL && !l->is_lost && !l->is_broken && !l->is_ending &&
            (l->before == NULL || l->before->is_ending) && r->ordering == TL_ORDERING_KEY &&
            r->on_failure != TL_ON_FAILURE_STOP && r->slots == 1 && !r->is_transactional &&
            r->cohort == NULL && r->unstarted <= w->batch / 2 && !tl__lease_is_draining(l);

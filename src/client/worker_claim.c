@@ -14,12 +14,32 @@
 #include <string.h>
 
 #define SHARED (-1)  /* subscription of an event of a shared claim */
+#define KEY 6        /* column of an event */
 #define HOLD_US 5000 /* a cohort waits so long for its members */
 /* of the rows of one claim */
 #define SMALL_BYTES (4u << 20)
 #define LARGE_BYTES (16u << 20)
+/* between two full claims: ask for more, for less */
+#define QUICK_US 200000
+#define SLOW_US 1000000
 
 /* --------------------------------------------------------------------------------- rows -- */
+
+struct tl__claimed *tl__claimed_new(PGresult *res, int event_col, int attempt_col)
+{
+    size_t rows = (size_t)PQntuples(res);
+    struct tl__claimed *c = calloc(1, sizeof *c + rows * sizeof c->events[0]);
+
+    if (c == NULL) {
+        PQclear(res);
+        return NULL;
+    }
+    c->res = res;
+    c->refs = 1;
+    c->event_col = event_col;
+    c->attempt_col = attempt_col;
+    return c;
+}
 
 void tl__claimed_unref(struct tl__claimed *c)
 {
@@ -29,39 +49,36 @@ void tl__claimed_unref(struct tl__claimed *c)
     }
 }
 
-struct tl__claimed *tl__claimed_new(PGresult *res)
-{
-    struct tl__claimed *c = calloc(1, sizeof *c + (size_t)PQntuples(res) * sizeof c->events[0]);
-
-    if (c == NULL) {
-        PQclear(res);
-        return NULL;
-    }
-    c->res = res;
-    c->refs = 1;
-    return c;
-}
-
 const struct tl_event *tl__lease_event(const struct tl__lease *l, uint32_t index)
 {
     int row = tl__lease_row(l, index);
     struct tl_event *e = &l->claimed->events[row];
 
     if (e->type == NULL)
-        tl__event_from_row(l->claimed->res, row, TL__COL_POSITION, e);
+        tl__event_from_row(l->claimed->res, row, l->claimed->event_col, e);
     return e;
 }
 
 int64_t tl__lease_position(const struct tl__lease *l, uint32_t index)
 {
-    return tl__cell_i64(l->claimed->res, tl__lease_row(l, index), TL__COL_POSITION);
+    return tl__cell_i64(l->claimed->res, tl__lease_row(l, index), l->claimed->event_col);
+}
+
+uint32_t tl__lease_attempt(const struct tl__lease *l, uint32_t index)
+{
+    const struct tl__claimed *c = l->claimed;
+    int row = tl__lease_row(l, index);
+
+    return PQgetisnull(c->res, row, c->attempt_col)
+               ? 1
+               : (uint32_t)tl__cell_i64(c->res, row, c->attempt_col);
 }
 
 const char *tl__lease_key(const void *lease, uint32_t index)
 {
     const struct tl__lease *l = lease;
 
-    return tl__cell_text(l->claimed->res, tl__lease_row(l, index), TL__COL_KEY);
+    return tl__cell_text(l->claimed->res, tl__lease_row(l, index), l->claimed->event_col + KEY);
 }
 
 /* ------------------------------------------------------------------------------ cohorts -- */
@@ -149,6 +166,8 @@ static void add_number(struct tl__buf *b, int64_t n)
 
 void tl__claim_params(struct tl_worker *w, struct tl__params *p)
 {
+    bool has_pending = false;
+
     tl__routes_refresh(w, tl__clock_us());
     tl__buf_clear(&w->ids);
     tl__buf_clear(&w->capacities);
@@ -160,13 +179,18 @@ void tl__claim_params(struct tl_worker *w, struct tl__params *p)
             continue;
         if (r->cohort != NULL)
             tl__cohort_leave(r);
+        has_pending = has_pending || r->has_pending;
         add_number(&w->ids, r->subscription_id);
-        add_number(&w->capacities, w->batch);
+        add_number(&w->capacities, tl__route_capacity(r));
     }
     close_array(&w->ids, p);
     close_array(&w->capacities, p);
     tl__param_interval(p, w->lease_us);
     tl__param_text(p, w->owner);
+    if (has_pending) /* what such handlers need is a second lease beside the first, see worker_ahead.c */
+        tl__param_null(p);
+    else
+        tl__param_i32(p, TL__LEAST_RANGE);
 }
 
 void tl__due_params(struct tl_worker *w, struct tl__params *p)
@@ -181,27 +205,48 @@ void tl__due_params(struct tl_worker *w, struct tl__params *p)
 
 /* -------------------------------------------------------------------------------- leases -- */
 
-struct tl__lease *tl__lease_new(struct tl_worker *w, struct tl__claimed *claimed, int head,
-                                int first, uint32_t count, const uint64_t *masks, uint64_t mask)
+/* The row `head` has subscription and token. `extra`: so many bytes behind the lease. */
+static struct tl__lease *new_lease(struct tl_worker *w, const PGresult *res, int head, size_t extra)
 {
-    struct tl__route *r =
-        tl__route_find_id(w, tl__cell_i64(claimed->res, head, TL__COL_SUBSCRIPTION));
-    struct tl__lease *l;
-    struct tl__lease **at;
+    struct tl__route *r = tl__route_find_id(w, tl__cell_i64(res, head, TL__COL_SUBSCRIPTION));
+    struct tl__lease *l = r == NULL ? NULL : malloc(sizeof *l + extra);
 
     if (r != NULL)
         r->is_asked = false; /* it was served */
-    l = r == NULL ? NULL : malloc(sizeof *l + (masks != NULL ? count * sizeof *l->rows : 0));
     if (l == NULL) {
         tl__log(&w->client->settings, TL_LOG_WARN, "a lease was left to expire");
         return NULL;
     }
-    *l = (struct tl__lease){.route = r, .claimed = claimed, .first_row = (uint32_t)first};
-    if (!tl__schedule_init(&l->schedule, count, r->ordering)) {
+    *l = (struct tl__lease){.route = r};
+    memcpy(l->token, PQgetvalue(res, head, TL__COL_TOKEN), sizeof l->token);
+    l->extended_at_us = l->settled_at_us = tl__clock_us();
+    return l;
+}
+
+static void link_lease(struct tl__lease *l)
+{
+    struct tl__lease **at = &l->route->leases;
+
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = l;
+    l->route->unstarted += l->expected + l->schedule.count;
+}
+
+struct tl__lease *tl__lease_new(struct tl_worker *w, struct tl__claimed *claimed, int head,
+                                int first, uint32_t count, const uint64_t *masks, uint64_t mask)
+{
+    struct tl__lease *l =
+        new_lease(w, claimed->res, head, masks != NULL ? count * sizeof *l->rows : 0);
+
+    if (l == NULL)
+        return NULL;
+    if (!tl__schedule_init(&l->schedule, count, l->route->ordering)) {
         free(l);
         tl__log(&w->client->settings, TL_LOG_WARN, "a lease was left to expire");
         return NULL;
     }
+    l->first_row = (uint32_t)first;
     if (masks != NULL) {
         uint32_t *rows = (uint32_t *)(l + 1);
         uint32_t n = 0;
@@ -214,13 +259,9 @@ struct tl__lease *tl__lease_new(struct tl_worker *w, struct tl__claimed *claimed
     } else if (head == first) {
         l->slot = (uint32_t)tl__cell_i64(claimed->res, head, TL__COL_MEMBERS);
     }
-    memcpy(l->token, PQgetvalue(claimed->res, head, TL__COL_TOKEN), sizeof l->token);
-    l->extended_at_us = l->settled_at_us = tl__clock_us();
+    l->claimed = claimed;
     claimed->refs++;
-    for (at = &r->leases; *at != NULL; at = &(*at)->next) {
-    }
-    *at = l;
-    r->unstarted += count;
+    link_lease(l);
     return l;
 }
 
@@ -242,6 +283,35 @@ static bool is_same_lease(const PGresult *res, int a, int b)
                   sizeof((struct tl__lease){0}.token)) == 0;
 }
 
+static bool is_range(const PGresult *res, int row)
+{
+    return !PQgetisnull(res, row, TL__COL_TOKEN) && PQgetisnull(res, row, TL__COL_ID);
+}
+
+/* A lease whose events are to be read. */
+static void take_range(struct tl_worker *w, const PGresult *res, int row)
+{
+    struct tl__lease *l = new_lease(w, res, row, 0);
+    struct tl__route *r;
+    uint64_t now_us;
+
+    if (l == NULL)
+        return;
+    r = l->route;
+    now_us = l->extended_at_us;
+    l->after = tl__cell_i64(res, row, TL__COL_POSITION);
+    l->upto = tl__cell_i64(res, row, TL__COL_VERSION);
+    l->expected = (uint32_t)(l->upto - l->after);
+    link_lease(l);
+    r->may_have_more = may_have_more(w, l->expected);
+    r->can_prefetch = l->after == r->range_upto;
+    if (now_us < r->range_claimed_us + TL__FRESH_US)
+        r->prefetch_is_late = false;
+    r->range_upto = l->upto;
+    r->range_horizon = tl__cell_i64(res, row, TL__COL_MEMBERS);
+    r->range_claimed_us = now_us;
+}
+
 /* The row `first` of an ordinary claim and those of the same lease behind it. Returns the row
  * behind them. */
 static int take_lease(struct tl_worker *w, struct tl__claimed *claimed, int first)
@@ -258,6 +328,10 @@ static int take_lease(struct tl_worker *w, struct tl__claimed *claimed, int firs
 
         if (r != NULL)
             r->may_have_more = true;
+        return end;
+    }
+    if (is_range(res, first)) {
+        take_range(w, res, first);
         return end;
     }
     l = tl__lease_new(w, claimed, first, first, (uint32_t)(end - first), NULL, 0);
@@ -330,14 +404,23 @@ static int take_group(struct tl_worker *w, struct tl__claimed *claimed, int firs
     return row;
 }
 
+/* Between two leases of a subscription with an order nothing of it runs, and every claim has its
+ * price, so many small events are better claimed together; large ones would fill the memory, and of
+ * those that take long to handle other workers get none. */
 void tl__batch_adapt(struct tl_worker *w, const PGresult *res, uint32_t events)
 {
     size_t bytes = PQresultMemorySize(res);
+    uint64_t now_us = tl__clock_us();
 
-    if (bytes > LARGE_BYTES)
+    if (bytes > LARGE_BYTES) {
         w->batch = w->batch > 1 ? w->batch / 2 : 1;
-    else if (bytes < SMALL_BYTES && events >= w->batch)
-        w->batch = w->batch < w->claim_batch / 2 ? w->batch * 2 : w->claim_batch;
+    } else if (events >= w->batch) {
+        if (bytes < SMALL_BYTES && now_us < w->full_at_us + QUICK_US)
+            w->batch = w->batch < w->claim_batch / 2 ? w->batch * 2 : w->claim_batch;
+        else if (now_us >= w->full_at_us + SLOW_US && w->batch > w->first_batch)
+            w->batch = w->batch / 2 > w->first_batch ? w->batch / 2 : w->first_batch;
+        w->full_at_us = now_us;
+    }
 }
 
 void tl__claim_done(struct tl_worker *w, PGresult *res)
@@ -351,7 +434,7 @@ void tl__claim_done(struct tl_worker *w, PGresult *res)
         return;
     }
     w->stats.claims++;
-    claimed = tl__claimed_new(res);
+    claimed = tl__claimed_new(res, TL__COL_POSITION, TL__COL_ATTEMPT);
     if (claimed == NULL)
         return; /* the leases expire and are claimed again */
     for (int row = 1; row < rows;)

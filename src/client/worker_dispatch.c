@@ -19,7 +19,6 @@ static struct tl_delivery *delivery_new(struct tl__lease *l, uint32_t index)
 {
     struct tl_worker *w = l->route->worker;
     struct tl_delivery *d = w->idle;
-    int row = tl__lease_row(l, index);
 
     if (d != NULL) {
         w->idle = d->next;
@@ -34,7 +33,7 @@ static struct tl_delivery *delivery_new(struct tl__lease *l, uint32_t index)
     d->next = NULL;
     d->event = tl__lease_event(l, index);
     d->index = index;
-    d->attempt = (uint32_t)tl__cell_i64(l->claimed->res, row, TL__COL_ATTEMPT);
+    d->attempt = tl__lease_attempt(l, index);
     d->verdict = TL_PENDING;
     d->is_expired = d->attempt == 0;
     d->is_pending = d->is_complete = false;
@@ -212,7 +211,7 @@ static void start(struct tl_worker *w, struct tl__lease *l, uint32_t i)
         end(w, d, verdict);
         return;
     }
-    d->is_pending = true;
+    d->is_pending = r->has_pending = true;
     w->in_flight++;
     r->running++;
     (void)tl__schedule_hold(&l->schedule, tl__lease_key, l);
@@ -251,7 +250,8 @@ static struct tl__lease *find_startable(struct tl_worker *w, struct tl__route *r
             if (*ret_i != TL__SCHEDULE_NONE)
                 return l;
         }
-        if (r->ordering != TL_ORDERING_NONE && l->schedule.finished < l->schedule.count)
+        if (r->ordering != TL_ORDERING_NONE &&
+            (l->claimed == NULL || l->schedule.finished < l->schedule.count))
             take(&taken, l->slot);
     }
     return NULL;

@@ -46,7 +46,7 @@ void tl__lease_free(struct tl__lease *l)
         at = &(*at)->next;
     *at = l->next;
     tl__ahead_part(l);
-    r->unstarted -= l->schedule.count - l->schedule.finished - l->schedule.running;
+    r->unstarted -= l->expected + l->schedule.count - l->schedule.finished - l->schedule.running;
     while (l->failed != NULL) {
         struct tl_delivery *d = l->failed;
 
@@ -54,8 +54,10 @@ void tl__lease_free(struct tl__lease *l)
         tl__delivery_recycle(r->worker, d);
     }
     tl__bell_forget(r->worker->bell, l);
+    tl__lease_stop_reading(l);
     tl__schedule_done(&l->schedule);
-    tl__claimed_unref(l->claimed);
+    if (l->claimed != NULL)
+        tl__claimed_unref(l->claimed);
     free(l);
 }
 
@@ -76,8 +78,7 @@ static void lose(struct tl__lease *l, const char *what)
             what, tl_error_message(&w->error));
 }
 
-/* An ack or release failed for a reason that may pass. */
-static void repeat_later(struct tl__lease *l)
+void tl__lease_repeat_later(struct tl__lease *l)
 {
     l->op = TL__LEASE_IDLE;
     l->is_ending = false;
@@ -108,7 +109,7 @@ static bool is_answer_good(struct tl__lease *l, const PGresult *res, const char 
         l->op = TL__LEASE_IDLE;
         l->is_ending = false;
     } else if (tl_error_is_retriable(&w->error)) {
-        repeat_later(l);
+        tl__lease_repeat_later(l);
     } else {
         lose(l, what);
     }
@@ -210,7 +211,7 @@ static void send_ack(struct tl_worker *w, struct tl__lease *l, uint32_t upto)
 
     tl__lease_failures(l, upto, &failures);
     if (failures.is_failed) {
-        repeat_later(l);
+        tl__lease_repeat_later(l);
         return;
     }
     tl__param_uuid(&p, l->token);
@@ -296,8 +297,8 @@ static void step(struct tl_worker *w, struct tl__lease *l, uint64_t now_us)
             send_ack(w, l, l->acking);
             return;
         }
-        if (s->finished == s->count) {
-            if (l->acked == s->count)
+        if (l->claimed != NULL && s->finished == s->count) {
+            if (s->count > 0 && l->acked == s->count)
                 tl__lease_free(l); /* its last event was settled by a transactional handler */
             else
                 send_ack(w, l, s->count);
@@ -310,6 +311,8 @@ static void step(struct tl_worker *w, struct tl__lease *l, uint64_t now_us)
                 send_release(w, l);
             return;
         }
+        if (l->claimed == NULL && l->reading == NULL)
+            tl__lease_read(l, now_us);
         /* not beside a transaction that settles the same lease */
         if (s->settled > l->acked && now_us >= l->settled_at_us + w->lease_us / 2 &&
             !(l->route->is_transactional && s->running > 0))
@@ -338,7 +341,8 @@ uint64_t tl__worker_leases_deadline_us(const struct tl_worker *w)
                 at = UINT64_MAX; /* it is settled when that has ended */
             } else if (must_repeat(l)) {
                 at = l->retry_at_us;
-            } else if (s->finished == s->count || l->is_broken || tl__lease_is_draining(l)) {
+            } else if (l->is_broken || tl__lease_is_draining(l) ||
+                       (l->claimed == NULL ? l->reading == NULL : s->finished == s->count)) {
                 if (s->running == 0)
                     at = l->retry_at_us;
             } else if (s->settled > l->acked) {
@@ -378,6 +382,7 @@ static void before_write(void *owner)
             next = l->next;
             step(w, l, now_us);
         }
+        tl__route_prefetch(r, now_us);
     }
     tl__claim_prepare(w, now_us);
 }

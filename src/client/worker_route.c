@@ -16,6 +16,8 @@ struct tl__route *tl__route_free(struct tl__route *r)
         while (r->leases != NULL)
             tl__lease_free(r->leases);
         tl__cohort_leave(r);
+        tl__route_drop_prefetched(r);
+        tl__statement_done(&r->read);
         free(r->name);
         free(r->topic);
         free(r);
@@ -121,6 +123,11 @@ tl_status tl__route_add(struct tl_worker *w, const char *name, struct tl__route 
     if (r->name == NULL || r->topic == NULL) {
         tl__route_free(r);
         return tl__error_nomem(&c->error);
+    }
+    status = tl__route_read_init(r, &c->error);
+    if (status != TL_OK) {
+        tl__route_free(r);
+        return status;
     }
     link_route(w, r);
     *ret = r;

@@ -41,7 +41,7 @@ for my $n (1, 2, 12) {
 
 # A claim and its ack: one plan, of the query that reads the log.
 $main->do("SELECT trunkline.unsubscribe('p/' || i, true) FROM generate_series(2, 12) i");
-my $claim = q(SELECT token, "position" FROM trunkline.claim_many('{1}', '{10}', shared => true) WHERE token IS NOT NULL);
+my $claim = q(SELECT token, "position" FROM trunkline.claim_many('{1}', '{10}', shared => true, ranges => 256) WHERE token IS NOT NULL);
 my $token;
 for my $i (1 .. 10) {
     insert();
