@@ -143,6 +143,18 @@ subtest 'transactions that do not publish hold nothing back' => sub {
     $_->do('ROLLBACK') for $w1, $w2, $w3, $other;
 };
 
+subtest 'a publisher in a copy of this database holds nothing back' => sub {
+    my $copy = session(db => database());
+    my $sequence = "SELECT 'trunkline.position_bus'::regclass::oid";
+    is($copy->do($sequence), $reader->do($sequence), 'the keys of its locks are ours');
+    $copy->do('BEGIN');
+    publish($copy, 'there', 'bus');
+    publish($w1, 'here', 'bus');
+    is(horizon('bus'), $reader->do('SELECT last_value FROM trunkline.position_bus'), 'but not its transaction');
+    like(seen('bus'), qr/here$/, 'and what is here is seen');
+    $copy->do('ROLLBACK');
+};
+
 subtest 'two-phase commit' => sub {
     my $t = topic('twophase');
     $w1->do('BEGIN; SET LOCAL trunkline.ring = off');
