@@ -54,9 +54,9 @@ check-valgrind: bootstrap-nightly build ## unit tests, the client and the daemon
 	@$(RUN_TESTS) --build $(BUILD) --wrap tools/valgrind $(VALGRIND_TESTS)
 
 # All of it, whatever fails; what is not there in this checkout is named. HOURS is for soak.
-NIGHTLY = test-pg14 test-pg16 test-pg17 test-pg18 check-tsan check-valgrind model analyze fuzz soak
+NIGHTLY = test-pg14 test-pg16 test-pg17 test-pg18 check-tsan check-valgrind model mutants analyze fuzz soak
 .PHONY: nightly
-nightly: ## hours: other PostgreSQL versions, sanitizers, models, fuzzing
+nightly: ## hours: other PostgreSQL versions, sanitizers, models, mutants, fuzzing
 	@failed=; for target in $(NIGHTLY); do echo "== $$target"; \
 	    $(MAKE) --no-print-directory HOURS=$(or $(HOURS),0.2) $$target || failed="$$failed $$target"; done; \
 	    [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
@@ -95,6 +95,10 @@ fuzz-sql: bootstrap-test build ## the parsers in SQL with a new seed, ROUNDS tex
 soak: bootstrap-test build ## episodes of faults for HOURS (1), or EPISODES; SEED=, FAULTS=, SECONDS= of each (tests/fault/README.md)
 	@tests/fault/soak.py $(if $(EPISODES),--episodes $(EPISODES),--hours $(or $(HOURS),1)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(FAULTS),--faults $(FAULTS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+.PHONY: mutants
+mutants: bootstrap-test ## break the code on purpose, see the tests notice (ARGS=NAME... picks; half an hour for all)
+	@tools/mutants run $(ARGS)
 
 .PHONY: bench
 bench: bootstrap-bench build-bench/build.ninja ## measure and report, 12 minutes (ARGS=--quick, --full; RECORD=1: into docs/benchmarks)
