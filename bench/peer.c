@@ -204,17 +204,18 @@ static void export_connection(const struct bench *b)
 
 void peers_install(const struct bench *b)
 {
-    char *literal = PQescapeLiteral(b->admin, invoice, strlen(invoice));
-    char sql[2048];
+    const char *const payload[] = {invoice};
+    PGresult *res;
 
     export_connection(b);
     sql_exec(b->admin, "DROP TABLE IF EXISTS bench_peers; CREATE TABLE bench_peers (peer text NOT "
                        "NULL, kind text NOT NULL, sql text, parameter text)");
-    snprintf(sql, sizeof sql,
-             "INSERT INTO bench_peers (peer, kind, parameter) VALUES ('all', 'payload', %s)",
-             literal);
-    PQfreemem(literal);
-    sql_exec(b->admin, sql);
+    res = PQexecParams(
+        b->admin, "INSERT INTO bench_peers (peer, kind, parameter) VALUES ('all', 'payload', $1)",
+        1, NULL, payload, NULL, NULL, 0);
+    if (PQresultStatus(res) != PGRES_COMMAND_OK)
+        die("cannot store the payload of the peers", PQerrorMessage(b->admin));
+    PQclear(res);
     for (int i = 0; i < PEER_COUNT; i++) {
         struct peer *p = &peers[i];
 

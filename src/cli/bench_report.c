@@ -222,7 +222,8 @@ static void print_table(const struct tl__bench_settings *s, double mean_bytes,
         if (results[i].late > 0)
             printf("%s did not keep up: %llu of %llu calls not made\n", tl__bench_side_names[i],
                    (unsigned long long)results[i].late,
-                   (unsigned long long)(results[i].late + results[i].events / s->batch));
+                   (unsigned long long)results[i].late +
+                       (unsigned long long)results[i].events / s->batch);
     if (s->has_consumer)
         printf("the consumer had everything %.1f ms after the last commit\n",
                SPREAD(ours, behind_ms).median);
