@@ -27,6 +27,7 @@ is scalar @{$goal->{spread}}, 2, 'with the spread of its rounds';
 open my $more, '>>', $results or die;
 print {$more} qq({"kind":"bar","set":"core","name":"50 events/s: p50","got":3,"at_most":1.5,"spread":[2,4],"unit":"x <b>","verdict":"MISS"}\n),
     qq({"kind":"peer","peer":"some queue","version":"7.1","measure":"consume","variant":"best","phase":"held","unit":"events/s","value":1234,"rounds":[1200,1300],"p50_ms":5.5,"dead_tuples":17,"settings":{}}\n),
+    qq({"kind":"figure","section":"peers-publish","name":"some queue","unit":"events/s","median":3,"rounds":[3]}\n),
     qq({"kind":"figure","section":"cut sh);
 close $more;
 my $report = start_program([source_dir() . '/bench/report', $results, $folder]);
@@ -35,6 +36,7 @@ my $text = slurp("$folder/README.md");
 like $text, qr/^\| commit \| abc123 \|$/m, 'the commit';
 like $text, qr/^\| disk \| a disk \|$/m, 'the disk';
 like $text, qr/^\| fsync \| off \|$/m, 'the settings';
+like $text, qr/^\| rounds \| 2 rounds of [\d.]+ s; peers 1 \|$/m, 'which sections had other rounds';
 like $text, qr/^- webhook: failed: exit code 1$/m, 'what was not measured';
 like $text, qr/^\| 50 events\/s: p50 \| at most 1\.5 x <b> \| 3 \| 2 \.\. 4 \| \*\*missed\*\* \| \w/m, 'a missed goal, with its reason';
 like $text, qr/^\| some queue \| best \| held \| 1,234 events\/s \| 1,200 \.\. 1,300 \| 5\.5 \| 17 \|$/m, 'a peer';
