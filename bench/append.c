@@ -18,8 +18,8 @@
 extern char **environ;
 
 /* $1 stream, $2 version as each of them counts, $3 type, $4 data */
-static const char bare_sql[] = "INSERT INTO bench_bare (stream, version, type, data) "
-                               "VALUES ($1, $2, $3, $4) RETURNING \"position\", id";
+static const char bare_append_sql[] = "INSERT INTO bench_bare (stream, version, type, data) "
+                                      "VALUES ($1, $2, $3, $4) RETURNING \"position\", id";
 static const char append_sql[] =
     "SELECT a.version, a.\"position\", a.id FROM trunkline.append_event(stream => $1, "
     "type => $3, data => $4, expected_version => $2) a";
@@ -118,7 +118,7 @@ static void append_to_many(const struct bench *b)
 
     report_section("Append, 16 connections over 10,000 streams, one event each, exact version",
                    "events/s; server us: CPU of the appending backends for one event");
-    s[BARE] = streams_new(b, "bare", bare_sql, 1, NULL);
+    s[BARE] = streams_new(b, "bare", bare_append_sql, 1, NULL);
     s[APPEND] = streams_new(b, "plain", append_sql, 0,
                             "(SELECT version FROM trunkline.append_event(stream, 'made', 'null'))");
     s[APPEND_ID] =

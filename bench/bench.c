@@ -65,6 +65,23 @@ struct settings {
     double minutes;
 };
 
+static void refuse(const char *what, const char *text) __attribute__((noreturn));
+static void refuse(const char *what, const char *text)
+{
+    fprintf(stderr, "trunkline-bench: %s: \"%s\"\n%s", what, text, usage);
+    exit(2);
+}
+
+static double number(const char *text, double least, double most, const char *what)
+{
+    char *end;
+    double value = strtod(text, &end);
+
+    if (end == text || *end != '\0' || !(value >= least && value <= most))
+        refuse(what, text);
+    return value;
+}
+
 static void parse(int argc, char **argv, struct settings *s)
 {
     static const struct option options[] = {
@@ -108,10 +125,10 @@ static void parse(int argc, char **argv, struct settings *s)
             s->out = optarg;
             break;
         case 'r':
-            b->rounds = (int)strtol(optarg, NULL, 10);
+            b->rounds = (int)number(optarg, 1, MAX_ROUNDS, "--rounds is not 1 to 50");
             break;
         case 's':
-            b->round_s = strtod(optarg, NULL);
+            b->round_s = number(optarg, 0.01, 3600, "--seconds is not 0.01 to 3600");
             break;
         case 'q':
             b->rounds = 3;
@@ -132,7 +149,7 @@ static void parse(int argc, char **argv, struct settings *s)
             s->disk = optarg;
             break;
         case 'M':
-            s->minutes = strtod(optarg, NULL);
+            s->minutes = number(optarg, 0, 10000, "--minutes is not 0 to 10000");
             break;
         case 'c':
             s->is_check = true;
@@ -144,10 +161,6 @@ static void parse(int argc, char **argv, struct settings *s)
             fputs(usage, stderr);
             exit(2);
         }
-    }
-    if (b->rounds < 1 || b->rounds > MAX_ROUNDS || !(b->round_s > 0)) {
-        fputs(usage, stderr);
-        exit(2);
     }
 }
 
@@ -257,10 +270,8 @@ static void check_names(int argc, char **argv)
 
         for (int k = 0; k < SECTION_COUNT; k++)
             is_known = is_known || strcmp(argv[i], sections[k].name) == 0;
-        if (!is_known) {
-            fputs(usage, stderr);
-            exit(2);
-        }
+        if (!is_known)
+            refuse("no such section", argv[i]);
     }
 }
 

@@ -190,6 +190,10 @@ void statement_row(struct statement *st);
 void statement_library_row(struct statement *st);
 /* bench_bare: an ordinary table with the columns of an event. */
 void tables_create(const struct bench *b);
+/* INSERT of a statement_row() into it. */
+extern const char bare_sql[];
+/* It, by a connection of the caller's own: the context, for PQfinish(). */
+struct caller bare_caller(const struct bench *b);
 /* What libtrunkline sends for a publish, asked of the server that prepared it. */
 char *library_statement(const struct bench *b);
 

@@ -75,8 +75,8 @@ void measure_fanout(const struct bench *b)
                            b->rounds};
     f[1] = (struct figure){"fanout", "20 subscriptions, claim_batch 1000", "deliveries/s", &f[0],
                            b->rounds};
-    f[2] = (struct figure){"fanout", "20 subscriptions, claim_batch 100 (default)", "deliveries/s",
-                           &f[0], b->rounds};
+    f[2] = (struct figure){"fanout", "20 subscriptions, claim_batch 100", "deliveries/s", &f[0],
+                           b->rounds};
     for (int round = 0; round < b->rounds; round++) {
         f[0].values[round] = fan_out(b, after, 1, 1000, &reads[0], &mib);
         f[2].values[round] = fan_out(b, after, FANOUT, 100, &reads[2], &mib);

@@ -14,22 +14,6 @@
 
 enum { BARE, GROUP, REDIS, VARIANTS };
 
-static const char bare_sql[] = "INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
-                               "RETURNING \"position\", id";
-
-static void call_bare(void *context)
-{
-    PGconn *conn = context;
-    struct statement st = {.n = 0};
-    PGresult *res;
-
-    statement_row(&st);
-    res = PQexecPrepared(conn, "bare", st.n, st.values, st.lengths, st.formats, 1);
-    if (PQresultStatus(res) != PGRES_TUPLES_OK)
-        die("bare INSERT", PQerrorMessage(conn));
-    PQclear(res);
-}
-
 static void call_group(void *context)
 {
     tl_receipt receipt;
@@ -71,7 +55,7 @@ static void call_redis(void *context)
         die("redis", "refused an XADD");
 }
 
-/* False, with the reason printed: there is none. */
+/* NULL, with the reason in the report: there is none. */
 static struct consumer *redis_start(const struct bench *b, char *path, char *version)
 {
     char script[4096];
@@ -157,10 +141,7 @@ void measure_group(const struct bench *b)
     call_group(p);
     redis = redis_start(b, path, version);
     for (int i = 0; i < CALLERS; i++) {
-        PGconn *conn = connect_to(b->conninfo, "trunkline-bench load");
-
-        PQclear(PQprepare(conn, "bare", bare_sql, 0, NULL));
-        callers[BARE][i] = (struct caller){conn, PQbackendPID(conn), call_bare};
+        callers[BARE][i] = bare_caller(b);
         callers[GROUP][i] = (struct caller){p, -1, call_group};
         if (redis != NULL)
             redis_fds[i] = redis_connect(path);

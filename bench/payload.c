@@ -90,6 +90,30 @@ void tables_create(const struct bench *b)
                        "created_at timestamptz NOT NULL DEFAULT clock_timestamp())");
 }
 
+const char bare_sql[] = "INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
+                        "RETURNING \"position\", id";
+
+static void call_bare(void *context)
+{
+    PGconn *conn = context;
+    struct statement st = {.n = 0};
+    PGresult *res;
+
+    statement_row(&st);
+    res = PQexecPrepared(conn, "bare", st.n, st.values, st.lengths, st.formats, 1);
+    if (PQresultStatus(res) != PGRES_TUPLES_OK)
+        die("bare INSERT", PQerrorMessage(conn));
+    PQclear(res);
+}
+
+struct caller bare_caller(const struct bench *b)
+{
+    PGconn *conn = connect_to(b->conninfo, "trunkline-bench load");
+
+    PQclear(PQprepare(conn, "bare", bare_sql, 0, NULL));
+    return (struct caller){conn, PQbackendPID(conn), call_bare};
+}
+
 char *library_statement(const struct bench *b)
 {
     tl_client *c;

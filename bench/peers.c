@@ -13,9 +13,6 @@
 #define BATCH 1000
 #define MAX_VARIANTS 24
 
-static const char bare_sql[] = "INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
-                               "RETURNING \"position\", id";
-
 void peer_line_start(struct peer_line *l, const struct peer *p, const char *measure,
                      const char *variant, const char *phase, const char *settings)
 {

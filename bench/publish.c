@@ -10,8 +10,6 @@
 #define CONNECTIONS 32
 #define BATCH 1000
 
-static const char bare_sql[] = "INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
-                               "RETURNING \"position\", id";
 /* One statement, so that the notification costs no round trip. */
 static const char notify_sql[] =
     "WITH i AS (INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
@@ -175,19 +173,6 @@ void measure_publish(const struct bench *b)
 
 /* --------------------------------------------------------------------- blocking, real calls -- */
 
-static void call_bare(void *context)
-{
-    PGconn *conn = context;
-    struct statement st = {.n = 0};
-    PGresult *res;
-
-    statement_row(&st);
-    res = PQexecPrepared(conn, "bare", st.n, st.values, st.lengths, st.formats, 1);
-    if (PQresultStatus(res) != PGRES_TUPLES_OK)
-        die("bare INSERT", PQerrorMessage(conn));
-    PQclear(res);
-}
-
 static void call_publish(void *context)
 {
     tl_client *c = context;
@@ -233,11 +218,9 @@ static void publish_threads(const struct bench *b, const char *section, int n, s
     struct caller library[CONNECTIONS];
 
     for (int i = 0; i < n; i++) {
-        PGconn *conn = connect_to(b->conninfo, "trunkline-bench load");
         tl_client *c = open_client(b);
 
-        PQclear(PQprepare(conn, "bare", bare_sql, 0, NULL));
-        bare[i] = (struct caller){conn, PQbackendPID(conn), call_bare};
+        bare[i] = bare_caller(b);
         library[i] = (struct caller){c, PQbackendPID(tl_client_pgconn(c)), call_publish};
     }
     f[0] = (struct figure){section, "bare INSERT, PQexecPrepared", "events/s", NULL, b->rounds};

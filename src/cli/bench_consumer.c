@@ -103,8 +103,7 @@ static int start_worker(struct tl__bench_consumer *c, const struct tl__args *arg
     if (status != TL_OK)
         return tl__fail_client(status, c->client);
     c->worker_pid = tl__bench_server_pid(tl_client_pgconn(c->client));
-    status =
-        tl_worker_new(c->client, "bench", NULL, TL_WORKER_OPTIONS(.claim_batch = 1000), &c->worker);
+    status = tl_worker_new(c->client, "bench", NULL, NULL, &c->worker);
     if (status != TL_OK)
         return tl__fail_client(status, c->client);
     status = tl_worker_handle(c->worker, TL__BENCH_SUBSCRIPTION, on_event, c, NULL);

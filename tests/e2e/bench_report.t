@@ -7,9 +7,19 @@ use lib "$FindBin::Bin/../support";
 use Test::More;
 use TrunklineTest;
 
+my $trunkline_bench = "$ENV{TRUNKLINE_BUILD}/bench/trunkline-bench";
+for ([[''], 'no such section: ""'], [['batch', 'bath'], 'no such section: "bath"'], [['--rounds', 'many'], '--rounds is not 1 to 50: "many"'],
+    [['--rounds', 51], '--rounds is not 1 to 50: "51"'], [['--seconds', 0], '--seconds is not 0.01 to 3600: "0"'],
+    [['--minutes', '1m'], '--minutes is not 0 to 10000: "1m"']) {
+    my ($arguments, $why) = @$_;
+    my $refused = start_program([$trunkline_bench, '--db', 'host=/nonexistent', @$arguments]);
+    is wait_exit($refused), 2, "refused: @$arguments";
+    like slurp($refused->{err}), qr/\Atrunkline-bench: \Q$why\E\nusage: /, 'it is named';
+}
+
 my $results = workdir() . '/results.ndjson';
 my $folder = workdir() . '/report';
-my $bench = start_program(["$ENV{TRUNKLINE_BUILD}/bench/trunkline-bench", '--db', new_database('--empty'), '--program', '/nonexistent/trunkline',
+my $bench = start_program([$trunkline_bench, '--db', new_database('--empty'), '--program', '/nonexistent/trunkline',
     '--commit', 'abc123', '--disk', 'a disk', '--out', $results, '--quick', '--rounds', 2, '--seconds', 0.05, 'webhook', 'batch']);
 is wait_exit($bench, 240), 1, 'a section failed' or diag slurp($bench->{err});
 my $table = slurp($bench->{out});

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Episodes of faults until the time is over, one line each. tests/fault/README.md has more.
 
-  tests/fault/soak.py [--hours H | --episodes N] [--seed N] [--seconds S] [--faults NAME,...] [--keep]
-
 Each episode has its own seed, counted up from --seed (default: random); --seed N --episodes 1 replays one.
 """
 import argparse
@@ -37,14 +35,18 @@ def choose(names, seed):
 
 def main():
     from episode import ALL_FAULTS, run
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hours", type=float)
-    parser.add_argument("--episodes", type=int)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
-    parser.add_argument("--faults", default=",".join(ALL_FAULTS))
-    parser.add_argument("--keep", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", metavar="H", type=float, help="begin no episode after so long (default: after the first)")
+    parser.add_argument("--episodes", metavar="N", type=int, help="how many, whatever the time")
+    parser.add_argument("--seconds", metavar="S", type=float, default=20, help="of each episode (default 20)")
+    parser.add_argument("--seed", metavar="N", type=int, default=random.SystemRandom().randrange(1 << 30),
+                        help="of the first episode (default: random)")
+    parser.add_argument("--faults", metavar="NAME,...", default=",".join(ALL_FAULTS),
+                        help=f"default: all, {', '.join(ALL_FAULTS)}; of these those that the seed picks")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of an episode")
     o = parser.parse_args()
+    if (o.hours or 0) < 0 or (o.episodes is not None and o.episodes < 1) or not o.seconds > 0:
+        parser.error("--hours, --episodes and --seconds are greater than 0")
     names = o.faults.split(",")
     if unknown := set(names) - set(ALL_FAULTS):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(ALL_FAULTS)}")

@@ -17,7 +17,7 @@ python3 -c 'import sys; sys.exit(open(sys.argv[1]).read() not in open(sys.argv[2
 ok "$status" "docs/internals/mutations.md has the tables that tools/mutants prints"
 
 # a small project of its own, with a change that is noticed, one that is not, and one that is stale
-mkdir -p "$dir/p/tools" "$dir/p/tests/mutants" "$dir/p/tests/node"
+mkdir -p "$dir/p/tools" "$dir/p/tests/mutants"
 cp tools/mutants "$dir/p/tools/"
 cat >"$dir/p/tools/run-tests" <<'SH'
 #!/bin/sh
@@ -63,6 +63,8 @@ is "$(cat "$dir/p/answer.c")" "$(cat "$dir/work/src/answer.c")" "the copy is as 
     mutant stale nowhere 41 42
     mutant blind 'unused = 7' 'unused = 8' 43
 } >"$dir/p/tests/mutants/some.toml"
+mkdir "$dir/work/src/.cache"
+touch "$dir/work/src/.cache/fetched" "$dir/work/src/stray"
 status=0
 out=$("$dir/p/tools/mutants" check 2>&1) || status=$?
 is "$status" 1 "a change that does not fit is a failure of check"
@@ -71,4 +73,5 @@ status=0
 out=$("$dir/p/tools/mutants" --work "$dir/work" blind 2>&1) || status=$?
 is "$status" 1 "a test that fails anyway notices nothing"
 like "$out" '43 fails in the copy without any change' "it is named"
+is "$(cd "$dir/work/src" && echo stray* .cache/*)" 'stray* .cache/fetched' "what the tests fetched stays in the copy, what is not of the tree goes"
 finish
