@@ -300,7 +300,11 @@ static bool send_statement(struct tl__bell *b, struct tl__statement *st, const s
     }
     push_answer(b, a);
     b->is_unflushed = true;
-    return !a.has_sync || PQpipelineSync(b->conn);
+    if (!a.has_sync || PQpipelineSync(b->conn))
+        return true;
+    /* the sender hears of it by our result, and may be gone when the answers are called off */
+    b->answers[(b->answers_first + b->answers_count - 1) % b->answers_size].fn = NULL;
+    return false;
 }
 
 /*

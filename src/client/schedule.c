@@ -12,9 +12,12 @@ enum { FRESH, BLOCKED, RUNNING, FINISHED, DEFERRED, FAILED };
 
 bool tl__schedule_init(struct tl__schedule *s, uint32_t count, tl_ordering ordering)
 {
-    *s = (struct tl__schedule){.count = count, .ordering = ordering};
+    *s = (struct tl__schedule){.ordering = ordering};
     s->states = calloc(count > 0 ? count : 1, 1);
-    return s->states != NULL;
+    if (s->states == NULL)
+        return false;
+    s->count = count;
+    return true;
 }
 
 void tl__schedule_done(struct tl__schedule *s)

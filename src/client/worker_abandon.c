@@ -34,7 +34,8 @@ static tl_status hand_back(tl_client *c, uint64_t until_us, const struct tl__lea
         p.formats[2] = 0;
         status = call(c, until_us, "select @extschema@.ack($1::uuid, $2::bigint, $3::jsonb)", &p);
     }
-    if (status == TL_OK && settled < l->schedule.count) {
+    /* or its events have not come yet */
+    if (status == TL_OK && (l->claimed == NULL || settled < l->schedule.count)) {
         struct tl__params p = TL_PARAMS_INIT;
 
         tl__param_uuid(&p, l->token);

@@ -285,7 +285,8 @@ static bool is_same_lease(const PGresult *res, int a, int b)
 
 static bool is_range(const PGresult *res, int row)
 {
-    return !PQgetisnull(res, row, TL__COL_TOKEN) && PQgetisnull(res, row, TL__COL_ID);
+    return !PQgetisnull(res, row, TL__COL_TOKEN) && PQgetisnull(res, row, TL__COL_ID) &&
+           !PQgetisnull(res, row, TL__COL_VERSION);
 }
 
 /* A lease whose events are to be read. */
@@ -342,10 +343,12 @@ static int take_lease(struct tl_worker *w, struct tl__claimed *claimed, int firs
     return end;
 }
 
+/* Of a shared claim; one of a range, which may come right behind, has a version. */
 static bool is_member(const PGresult *res, int row)
 {
     return tl__cell_i64(res, row, TL__COL_SUBSCRIPTION) > 0 &&
-           !PQgetisnull(res, row, TL__COL_TOKEN) && PQgetisnull(res, row, TL__COL_ID);
+           !PQgetisnull(res, row, TL__COL_TOKEN) && PQgetisnull(res, row, TL__COL_ID) &&
+           PQgetisnull(res, row, TL__COL_VERSION);
 }
 
 /* All that were asked with these and got nothing were passed over by the same read. */
