@@ -170,6 +170,14 @@ static const char *message_without_value(const char *sqlstate)
     return NULL;
 }
 
+/* FATAL and PANIC end the session, whatever the code says: a commit whose flush failed may yet be recovered. */
+static bool ends_session(const PGresult *res)
+{
+    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    return severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+}
+
 tl_status tl__error_from_result(struct tl_error *e, const PGresult *res, bool is_outcome_unknown)
 {
     const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -188,7 +196,7 @@ tl_status tl__error_from_result(struct tl_error *e, const PGresult *res, bool is
             e->is_outcome_unknown = is_outcome_unknown;
         return TL_E_CONNECTION;
     }
-    status = tl__status_from_sqlstate(sqlstate, constraint);
+    status = ends_session(res) ? TL_E_CONNECTION : tl__status_from_sqlstate(sqlstate, constraint);
     if (e == NULL)
         return status;
     if (message_without_value(sqlstate) != NULL)
