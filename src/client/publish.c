@@ -116,6 +116,11 @@ static bool is_short(const tl_new_event *event)
            event->expires_at_us == 0;
 }
 
+size_t tl__element_bytes(const struct tl__element *el)
+{
+    return el->event.data_len + (el->event.metadata != NULL ? strlen(el->event.metadata) : 0);
+}
+
 bool tl__element_is_timed(const struct tl__element *el)
 {
     return el->event.run_at_us != 0 || el->event.delay_us != 0 || el->event.ttl_us != 0;

@@ -23,6 +23,8 @@ tl_status tl__topic_load(struct tl_error *e, const char *topic, const char **ret
 
 /* Has it a due time, or an expiry that the server computes? */
 bool tl__element_is_timed(const struct tl__element *el);
+/* What of it has no small limit: for cutting batches. */
+size_t tl__element_bytes(const struct tl__element *el);
 /* By publish(), which takes the topic as a parameter: one statement for all topics. */
 bool tl__element_is_by_function(const struct tl__element *el);
 /* The statement for one element, with or without an id. */

@@ -116,7 +116,7 @@ static void batch_cut(struct batch *b)
     size_t bytes = 0;
 
     for (size_t i = 0; i < b->count; i++) {
-        size_t next = b->elements[i].event.data_len;
+        size_t next = tl__element_bytes(&b->elements[i]);
 
         if (i > first && (i - first == TL__CHUNK_EVENTS || bytes + next > TL__CHUNK_BYTES)) {
             b->chunk_ends[b->chunk_count++] = i;

@@ -130,7 +130,7 @@ bool tl__publisher_collect(tl_publisher *p)
 
         /* a mark ends when everything before it has, and so not beside a batch */
         if (p->member_count > 0 && (r->topic == NULL || p->member_count == p->max_batch ||
-                                    bytes + r->element.event.data_len > TL__CHUNK_BYTES))
+                                    bytes + tl__element_bytes(&r->element) > TL__CHUNK_BYTES))
             break;
         (void)pop(p);
         if (is_at_end(p, r, now_us)) {
@@ -140,7 +140,7 @@ bool tl__publisher_collect(tl_publisher *p)
             continue;
         }
         is_mixed = is_mixed || (p->member_count > 0 && p->members[0]->topic != r->topic);
-        bytes += r->element.event.data_len;
+        bytes += tl__element_bytes(&r->element);
         p->members[p->member_count++] = r;
     }
     (void)pthread_mutex_unlock(&p->lock);
@@ -226,8 +226,9 @@ static bool can_begin(const tl_publisher *p)
     return p->queue != NULL && !tl__publisher_is_waiting(p);
 }
 
-/* Drive no more: a thread that waits goes on, else whoever comes next. */
-static void hand_over(tl_publisher *p)
+/* Drive no more: a thread that waits goes on, else whoever comes next. A loop that slept meanwhile does not
+ * know until when the answer is waited for: is_its_own says that it is the loop that stops driving. */
+static void hand_over(tl_publisher *p, bool is_its_own)
 {
     struct tl__request *successor;
 
@@ -242,7 +243,7 @@ static void hand_over(tl_publisher *p)
     watch(p, successor == NULL);
     if (successor == NULL) {
         p->is_driven = false;
-        if (can_begin(p))
+        if (can_begin(p) || (!is_its_own && tl__publisher_is_waiting(p)))
             ring(p);
     }
     (void)pthread_mutex_unlock(&p->lock);
@@ -334,7 +335,7 @@ static tl_status wait_for(tl_publisher *p, struct tl__request *r)
     }
     if (is_leader) {
         drive(p, r);
-        hand_over(p);
+        hand_over(p, false);
     }
 
     (void)pthread_mutex_lock(&p->lock);
@@ -431,6 +432,7 @@ tl_publisher *tl_publisher_free(tl_publisher *p)
     while (p->waiting > 0)
         (void)pthread_cond_wait(&p->left, &p->lock);
     p->is_driven = true;
+    p->driver = pthread_self(); /* callbacks begin here */
     (void)pthread_mutex_unlock(&p->lock);
     answer_ring(p);
     drive(p, NULL);
@@ -592,7 +594,7 @@ tl_status tl_publisher_process(tl_publisher *p)
         return is_over ? TL_NOTHING : TL_OK;
     answer_ring(p);
     tl__publisher_step(p);
-    hand_over(p);
+    hand_over(p, true);
     (void)pthread_mutex_lock(&p->lock);
     is_over = p->is_stopped && p->stats.pending == 0;
     (void)pthread_mutex_unlock(&p->lock);

@@ -159,7 +159,7 @@ static void cut_segments(tl_publisher *p)
                (at == s->first || bytes < TL__CHUNK_BYTES) &&
                strcmp(p->members[at]->topic, head->topic) == 0 &&
                is_same_kind(&p->members[at]->element, &head->element))
-            bytes += p->members[at++]->element.event.data_len;
+            bytes += tl__element_bytes(&p->members[at++]->element);
         s->end = at;
     }
     if (at < end)

@@ -201,6 +201,30 @@ static void max_batch_ends_a_batch(void **state)
     p = tl_publisher_free(p);
 }
 
+/* 4 MiB end a batch as well, and metadata count: large ones would be held in memory by the hundred. */
+static void metadata_end_a_batch_too(void **state)
+{
+    enum { N = 100, BYTES = 60000 };
+    struct fixture *f = *state;
+    tl_publisher *p = open_publisher(f, NULL);
+    char *metadata = malloc(BYTES + 3);
+
+    memset(metadata, ' ', BYTES + 2);
+    metadata[0] = '{';
+    metadata[BYTES + 1] = '}';
+    metadata[BYTES + 2] = 0;
+    for (int i = 0; i < N; i++)
+        assert_int_equal(tl_publisher_submit(p, NULL,
+                                             TL_NEW_EVENT(.type = "a.b", .metadata = metadata),
+                                             NULL, NULL, NULL),
+                         TL_OK);
+    assert_int_equal(tl_publisher_flush(p), TL_OK);
+    assert_int_equal(event_count(f->db), N);
+    assert_in_range(stats_of(p).largest_batch, 1, (4 << 20) / BYTES);
+    p = tl_publisher_free(p);
+    free(metadata);
+}
+
 /* Every event of every thread is stored once, with its own receipt; no thread is forgotten. */
 static void *publish_often(void *arg)
 {
@@ -711,6 +735,69 @@ static void other_threads_wake_a_loop(void **state)
     p = tl_publisher_free(p);
 }
 
+/* A thread that had its answer leaves what it has begun for the loop, which slept: it must learn until when. */
+static void a_loop_hears_until_when_it_may_sleep(void **state)
+{
+    struct fixture *f = *state;
+    PGconn *bus;
+    PGconn *store;
+    tl_client *c = NULL;
+    tl_publisher *p = NULL;
+    struct job first;
+    struct heard h = {0};
+    struct pollfd fd = {.events = POLLIN};
+
+    assert_status(c, tl_client_open(f->conninfo, TL_CLIENT_OPTIONS(.timeout_us = 10000000), &c),
+                  TL_OK);
+    assert_status(c, tl_publisher_new(c, NULL, &p), TL_OK);
+    fd.fd = tl_publisher_fd(p);
+    bus = lock_topic(f, "bus");
+    store = lock_topic(f, "store");
+    start_job(&first, p, NULL, EVENT(.type = "a.b"));
+    wait_until_blocked(f);
+    assert_int_equal(tl_publisher_submit(p, "store", TL_NEW_EVENT(.type = "a.b"), hear, &h, NULL),
+                     TL_OK);
+    assert_int_equal(tl_publisher_process(p), TL_OK);
+    assert_true(tl_publisher_deadline_us(p) == UINT64_MAX); /* the thread drives */
+    unlock(bus);
+    end_job(&first, TL_OK);
+    assert_int_equal(poll(&fd, 1, 120000), 1);
+    assert_int_equal(tl_publisher_process(p), TL_OK);
+    assert_true(tl_publisher_deadline_us(p) < UINT64_MAX);
+    unlock(store);
+    loop(p, &h, 1);
+    assert_int_equal(h.good, 1);
+    p = tl_publisher_free(p);
+    c = tl_client_close(c);
+}
+
+static void free_inside(tl_status status, const tl_receipt *receipt, const tl_error *error,
+                        void *userdata)
+{
+    struct heard *h = userdata;
+
+    (void)receipt;
+    (void)error;
+    h->count++;
+    h->status = status;
+    assert_ptr_equal(tl_publisher_free(h->p), h->p);
+}
+
+static void a_callback_cannot_free(void **state)
+{
+    struct fixture *f = *state;
+    tl_publisher *p = open_publisher(f, NULL);
+    struct heard h = {.p = p};
+
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(
+            tl_publisher_submit(p, NULL, TL_NEW_EVENT(.type = "a.b"), free_inside, &h, NULL),
+            TL_OK);
+    assert_null(tl_publisher_free(p));
+    assert_int_equal(h.count, 2);
+    assert_int_equal(h.status, TL_E_CLOSED);
+}
+
 static void flush_waits_for_all(void **state)
 {
     struct fixture *f = *state;
@@ -745,6 +832,7 @@ int main(void)
         test_with_client(a_lone_caller_waits_for_nobody),
         test_with_client(what_collects_meanwhile_is_one_commit),
         test_with_client(max_batch_ends_a_batch),
+        test_with_client(metadata_end_a_batch_too),
         test_with_client(many_threads_at_once),
         test_with_client(a_failure_is_its_callers_own),
         test_with_client(arguments_are_checked),
@@ -758,6 +846,8 @@ int main(void)
         test_with_client(nothing_is_taken_after_a_stop),
         test_with_client(a_loop_submits_and_hears),
         test_with_client(other_threads_wake_a_loop),
+        test_with_client(a_loop_hears_until_when_it_may_sleep),
+        test_with_client(a_callback_cannot_free),
         test_with_client(flush_waits_for_all),
     };
 
