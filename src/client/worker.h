@@ -23,9 +23,7 @@ struct tl__lease;
 struct tl__reading;
 
 /* So many positions at least are claimed as a range, without their events. */
-#ifndef TL__LEAST_RANGE
 #define TL__LEAST_RANGE 256
-#endif
 /* What was read ahead is used within this time, or read again: since then the events may have been
  * redacted, or have expired. */
 #define TL__FRESH_US 1000000
