@@ -12,12 +12,13 @@ use Test::More;
 use Time::HiRes ();
 
 our @EXPORT = qw(database session wait_until refuses returns interleavings psql_file LIMIT_S);
+our @EXPORT_OK = qw(more waiting expire); # a test may have its own of these names
 
 use constant LIMIT_S => 120; # for what hangs
 
 my $base = $ENV{TRUNKLINE_TEST_DB} // die "run by tools/run-tests\n";
 my $bindir = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/" : '';
-my (@databases, @sessions, $default_db);
+my (@databases, @sessions, $default_db, $own_session);
 
 delete $ENV{PGOPTIONS};
 
@@ -185,6 +186,30 @@ sub interleavings {
         push @all, map { [$i, @$_] } interleavings(@rest);
     }
     return @all;
+}
+
+# By which the functions below work, in the first database.
+sub own_session { return $own_session //= session() }
+
+# Publish to a topic events with these keys: 'a b -' are three, the last without a key.
+sub more {
+    my ($name, $keys, $expires) = @_;
+    own_session()->do("SELECT trunkline.publish('t', '1', '$name', key => " . ($_ eq '-' ? 'NULL' : "'$_'") . ", expires_at => " . ($expires // 'NULL') . ')')
+        for split / /, $keys;
+    return;
+}
+
+# position:attempt:key of what waits in a subscription, with ! when it waits for another
+sub waiting {
+    return own_session()->do("SELECT coalesce(string_agg(format('%s:%s:%s%s', \"position\", attempt, coalesce(key, '-'), CASE WHEN next_attempt_at = 'infinity' THEN '!' END), ' ' ORDER BY \"position\"), '')
+        FROM trunkline.retries JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$_[0]'");
+}
+
+# As if the lease had run out: its holder is lost.
+sub expire {
+    my ($token) = @_;
+    own_session()->do("UPDATE trunkline.leases SET until = now() - interval '1 s' WHERE token = '$token'");
+    return;
 }
 
 # A file of SQL or a pipe in an own psql; dies on errors.

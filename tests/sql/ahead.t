@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 use lib 'tests/sql';
-use SqlTest;
+use SqlTest qw(:DEFAULT expire more waiting);
 use Test::More;
 
 database();
@@ -19,13 +19,6 @@ sub feed {
     $main->do("SELECT trunkline.subscribe('$name', '**', '$name', retry_delay => '1 h', retry_cap => '1 h', " . ($options // "ordering => 'key'") . ')');
     more($name, $keys);
     return $name;
-}
-
-sub more {
-    my ($name, $keys, $expires) = @_;
-    $main->do("SELECT trunkline.publish('t', '1', '$name', key => " . ($_ eq '-' ? 'NULL' : "'$_'") . ", expires_at => " . ($expires // 'NULL') . ')')
-        for split / /, $keys;
-    return;
 }
 
 # The token, and "position:attempt" of each event.
@@ -47,13 +40,6 @@ sub ack {
     return $s->do("SELECT trunkline.ack('$token', NULL, " . ($failures ? "'[$failures]'" : 'NULL') . ')');
 }
 sub fenced { refuses($s, "SELECT trunkline.ack('$_[0]')", 'TL004', {}, $_[1]) }
-sub expire { $main->do("UPDATE trunkline.leases SET until = now() - interval '1 s' WHERE token = '$_[0]'") }
-
-# position:attempt:key of what waits, with ! when it waits for another
-sub waiting {
-    return $main->do("SELECT coalesce(string_agg(format('%s:%s:%s%s', \"position\", attempt, coalesce(key, '-'), CASE WHEN next_attempt_at = 'infinity' THEN '!' END), ' ' ORDER BY \"position\"), '')
-        FROM trunkline.retries JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$_[0]'");
-}
 
 subtest 'the second lease goes on where the first ends' => sub {
     my $f = feed('a b a - c d');

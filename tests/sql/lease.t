@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 use lib 'tests/sql';
-use SqlTest;
+use SqlTest qw(:DEFAULT expire);
 use Test::More;
 
 database();
@@ -32,10 +32,7 @@ sub claim {
     return ($rows[0] ? $rows[0][0] : 'none', join ' ', map { "$_->[1]:$_->[2]" } @rows);
 }
 
-# As if the lease had run out: its holder is lost.
-sub expire { $main->do("UPDATE trunkline.leases SET until = now() - interval '1 s' WHERE token = '$_[0]'") }
-
-# The same while its holder has the row locked: by the clock.
+# As expire() while the holder has the row locked: by the clock.
 sub expire_behind {
     my ($token) = @_;
     wait_until(sub { $main->do("SELECT until < clock_timestamp() FROM trunkline.leases WHERE token = '$token'") eq 't' });

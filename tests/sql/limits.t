@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 use lib 'tests/sql';
-use SqlTest;
+use SqlTest qw(:DEFAULT expire);
 use Test::More;
 
 database();
@@ -25,7 +25,6 @@ sub claim {
     return ($rows[0] ? $rows[0][0] : 'none', join ' ', map { $_->[1] } @rows);
 }
 sub ack { return $s->do("SELECT trunkline.ack('$_[0]', " . ($_[1] // 'NULL') . ($_[2] ? ", '$_[2]'" : '') . ')') }
-sub expire { $main->do("UPDATE trunkline.leases SET until = now() - interval '1 s' WHERE token = '$_[0]'") }
 sub count { return scalar split / /, $_[0] }
 
 # What is done within 80 ms of a bucket being set to empty so long ago: no token of a tenth of a second comes in

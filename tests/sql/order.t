@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 use lib 'tests/sql';
-use SqlTest;
+use SqlTest qw(:DEFAULT expire more waiting);
 use Test::More;
 
 database();
@@ -16,13 +16,6 @@ sub feed {
     $main->do("SELECT trunkline.subscribe('$name', '**', '$name', retry_delay => '1 h', retry_cap => '1 h'" . ($options ? ", $options" : '') . ')');
     more($name, $keys);
     return $name;
-}
-
-sub more {
-    my ($name, $keys, $expires) = @_;
-    $main->do("SELECT trunkline.publish('t', '1', '$name', key => " . ($_ eq '-' ? 'NULL' : "'$_'") . ", expires_at => " . ($expires // 'NULL') . ')')
-        for split / /, $keys;
-    return;
 }
 
 # The token, and "position:attempt" of each event.
@@ -40,12 +33,6 @@ sub ack {
     return $s->do("SELECT trunkline.ack('$token', " . ($upto // 'NULL') . ($list ? ", '[$list]'" : '') . ')');
 }
 
-# position:attempt:key of what waits, with ! when it waits for another
-sub waiting {
-    return $main->do("SELECT coalesce(string_agg(format('%s:%s:%s%s', \"position\", attempt, coalesce(key, '-'), CASE WHEN next_attempt_at = 'infinity' THEN '!' END), ' ' ORDER BY \"position\"), '')
-        FROM trunkline.retries JOIN trunkline.subscriptions USING (subscription_id) WHERE name = '$_[0]'");
-}
-
 sub dead { return $main->do("SELECT coalesce(string_agg(\"position\" || ':' || reason || ':' || attempts, ' ' ORDER BY \"position\"), '') FROM trunkline.dead_letters WHERE subscription = '$_[0]' AND state = 'dead'") }
 sub state { return $main->do("SELECT active, pause_reason FROM trunkline.subscription_status WHERE name = '$_[0]'") }
 
@@ -53,7 +40,6 @@ sub state { return $main->do("SELECT active, pause_reason FROM trunkline.subscri
 sub make_due { $main->do("UPDATE trunkline.retries SET next_attempt_at = clock_timestamp() - interval '1 min' WHERE next_attempt_at > clock_timestamp() AND next_attempt_at < 'infinity' AND subscription_id = (SELECT subscription_id FROM trunkline.subscriptions WHERE name = '$_[0]')") }
 # Behind the back of the trigger that keeps events as they are.
 sub change { $main->do("SET session_replication_role = replica; $_[0]; RESET session_replication_role") }
-sub expire { $main->do("UPDATE trunkline.leases SET until = now() - interval '1 s' WHERE token = '$_[0]'") }
 
 subtest 'block_key: a failing key holds back only itself' => sub {
     my $f = feed('block', 'a b a -');

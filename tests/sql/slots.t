@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 use lib 'tests/sql';
-use SqlTest;
+use SqlTest qw(:DEFAULT expire);
 use Test::More;
 
 database();
@@ -29,7 +29,6 @@ sub claim {
     return ($rows[0][0], join(' ', map { $_->[1] } @rows), $main->do("SELECT slot FROM trunkline.leases WHERE token = '$rows[0][0]'"));
 }
 sub ack { return $s->do("SELECT trunkline.ack('$_[0]'" . ($_[1] ? ", $_[1]" : '') . ')') }
-sub expire { $main->do("UPDATE trunkline.leases SET until = now() - interval '1 s' WHERE token = '$_[0]'") }
 # Positions of a slot of so many, by the definition.
 sub of_slot { return $main->do("SELECT coalesce(string_agg(\"position\"::text, ' ' ORDER BY \"position\"), '') FROM trunkline.topic_$_[0] WHERE trunkline.slot_of(key, \"position\", $_[2]) = $_[1]") }
 
