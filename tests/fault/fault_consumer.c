@@ -8,58 +8,15 @@
  *
  * Database: TRUNKLINE_DB. SIGTERM: a clean end.
  */
+#include "fault_handlers.h"
+
 #include <fcntl.h>
-#include <libpq-fe.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <trunkline/trunkline.h>
-#include <unistd.h>
 
-enum { MAX_HELD = 20, LINE = 200 };
-
-static volatile sig_atomic_t is_ending;
-static tl_client *client;
-static tl_worker *worker;
-static int journal;
-static unsigned seed;
-static tl_delivery *held[MAX_HELD];
-static int held_count;
-
-static unsigned below(unsigned n)
-{
-    return (unsigned)rand_r(&seed) % n;
-}
-
-static void nap(void)
-{
-    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-}
-
-/* One write of one line: whole or not at all, in the order of all processes. */
-static void put(int fd, const char *line, int length)
-{
-    if (length >= LINE || write(fd, line, (size_t)length) != length)
-        abort();
-}
-
-static void open_client(void)
-{
-    static const tl_client_options options = {.size = sizeof options,
-                                              .timeout_us = 10000000,
-                                              .reconnect_cap_us = 500000,
-                                              .poll_interval_us = 500000};
-
-    while (tl_client_open(getenv("TRUNKLINE_DB"), &options, &client) != TL_OK && !is_ending) {
-        client = tl_client_close(client);
-        nap();
-    }
-}
+static const tl_client_options client_options = {.size = sizeof client_options,
+                                                 .timeout_us = 10000000,
+                                                 .reconnect_cap_us = 500000,
+                                                 .poll_interval_us = 500000};
 
 /* ------------------------------------------------------------------------------------- worker -- */
 
@@ -71,59 +28,12 @@ static void stop_worker(int signal_number)
         tl_worker_stop(worker);
 }
 
-static void note(char what, const tl_delivery *d, int verdict)
-{
-    char line[LINE];
-
-    put(journal, line,
-        snprintf(line, sizeof line, "%c %ld %s %lld %u %d\n", what, (long)getpid(),
-                 tl_delivery_subscription(d), (long long)tl_event_position(tl_delivery_event(d)),
-                 tl_delivery_attempt(d), verdict));
-}
-
-static tl_verdict ends(tl_delivery *d, tl_verdict verdict)
-{
-    note('E', d, verdict);
-    return verdict;
-}
-
-static tl_verdict choose(void)
+static tl_verdict choose(const tl_delivery *d)
 {
     unsigned n = below(100);
 
+    (void)d;
     return n < 90 ? TL_DONE : n < 97 ? TL_RETRY : n < 98 ? TL_FAIL : TL_SKIP;
-}
-
-static tl_verdict on_event(tl_delivery *d, void *userdata)
-{
-    (void)userdata;
-    note('S', d, -1);
-    if (below(2000) == 0)
-        _exit(9); /* as by a bug of the handler */
-    if (held_count < MAX_HELD && below(4) == 0) {
-        held[held_count++] = d;
-        return TL_PENDING;
-    }
-    return ends(d, choose());
-}
-
-static tl_verdict on_exact(tl_delivery *d, void *userdata)
-{
-    const tl_event *e = tl_delivery_event(d);
-    char position[24];
-    const char *values[] = {position, tl_event_key(e)};
-    tl_verdict verdict = choose();
-
-    (void)userdata;
-    note('S', d, -1);
-    (void)snprintf(position, sizeof position, "%lld", (long long)tl_event_position(e));
-    if (tl_tx_exec(tl_delivery_tx(d),
-                   "INSERT INTO fault_effects (handler, at, key) VALUES ('fault/exact', $1, $2)", 2,
-                   values, NULL) != TL_OK)
-        verdict = TL_RETRY;
-    if (below(2000) == 0)
-        _exit(9);
-    return ends(d, verdict);
 }
 
 /* A projection: each stream and its version. A row that does not fit the event is marked. */
@@ -144,19 +54,6 @@ static tl_verdict on_order(tl_delivery *d, void *userdata)
                    2, values, NULL) != TL_OK)
         return ends(d, TL_RETRY);
     return ends(d, TL_DONE);
-}
-
-static void add(tl_router *r, const char *name, const char *pattern, tl_handler_fn fn,
-                tl_subscribe_options options)
-{
-    options.size = sizeof options;
-    options.start = TL_START_BEGINNING;
-    options.retry_delay_us = 5000;
-    options.retry_cap_us = 50000;
-    if (tl_router_on(r, pattern, fn, NULL,
-                     TL_ROUTE_OPTIONS(.name = name, .transactional = fn != on_event,
-                                      .subscribe = options)) != TL_OK)
-        exit(1);
 }
 
 static tl_router *routes(void)
@@ -181,60 +78,26 @@ static tl_router *routes(void)
     return r;
 }
 
-static void make_worker(void)
-{
-    tl_router *r = routes();
-
-    while (!is_ending &&
-           tl_worker_new(client, "fault", r,
-                         TL_WORKER_OPTIONS(.claim_batch = 1 + below(40), .lease_us = 2000000,
-                                           .concurrency = 1 + below(30), .poll_interval_us = 200000,
-                                           .stop_timeout_us = 60000000),
-                         &worker) != TL_OK) {
-        if (!tl_error_is_retriable(tl_client_error(client))) {
-            (void)fprintf(stderr, "worker: %s\n", tl_error_message(tl_client_error(client)));
-            exit(1);
-        }
-        nap();
-    }
-    tl_router_free(r);
-}
-
-/* Some of what is held, in any order. */
-static void complete_some(void)
-{
-    while (held_count > 0 && (is_ending || below(3) != 0)) {
-        int i = (int)below((unsigned)held_count);
-        tl_delivery *d = held[i];
-        tl_verdict verdict = choose();
-
-        held[i] = held[--held_count];
-        (void)ends(d, verdict);
-        tl_delivery_complete(d, verdict);
-    }
-}
-
 static int work(const char *seed_text, const char *path)
 {
-    tl_status status = TL_NOTHING;
-
     seed = (unsigned)strtoul(seed_text, NULL, 10);
     journal = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    open_client();
+    habits = (struct habits){
+        .name = "fault",
+        .choose = choose,
+        .dies = 2000,
+        .holds = 4,
+        .effect = "INSERT INTO fault_effects (handler, at, key) VALUES ('fault/exact', $1, $2)",
+        .effect_params = 2,
+        .most_claimed = 40,
+        .stop_timeout_us = 60000000,
+        .look_ms = 5};
+    open_client(&client_options);
     if (client != NULL)
-        make_worker();
+        make_worker(routes());
     if (is_ending && worker != NULL)
         tl_worker_stop(worker);
-    while (worker != NULL && (status = tl_worker_process(worker)) == TL_OK) {
-        struct pollfd fd = {.fd = tl_worker_fd(worker), .events = POLLIN};
-
-        complete_some();
-        (void)poll(&fd, 1, tl_worker_deadline_us(worker) == 0 ? 0 : 5);
-    }
-    if (status != TL_NOTHING)
-        (void)fprintf(stderr, "worker: %s\n", tl_error_message(tl_worker_error(worker)));
-    tl_worker_free(worker);
-    return status == TL_NOTHING ? 0 : 1;
+    return run_worker();
 }
 
 /* --------------------------------------------------------------------------------------- live -- */
@@ -317,7 +180,7 @@ static int live(const char *directory)
     struct subscriber subscribers[KINDS];
     tl_status status = TL_OK;
 
-    open_client();
+    open_client(&client_options);
     for (int i = 0; i < KINDS && client != NULL && !is_ending; i++) {
         char path[LINE];
 
