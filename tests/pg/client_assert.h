@@ -4,10 +4,13 @@
 #ifndef TL_CLIENT_ASSERT_H
 #define TL_CLIENT_ASSERT_H
 
+#include "test_db.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -35,6 +38,18 @@ static inline uint64_t clock_us(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* The only value of a query as a number. */
+static inline int64_t query_number(PGconn *db, const char *sql)
+{
+    PGresult *res = test_db_query(db, sql);
+    int64_t number;
+
+    assert_int_equal(PQntuples(res), 1);
+    number = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+    PQclear(res);
+    return number;
 }
 
 static inline void print_log(tl_log_level level, const char *message, void *userdata)

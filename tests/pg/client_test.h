@@ -52,16 +52,6 @@ static inline int teardown(void **state)
     return 0;
 }
 
-/* First cell as a number. */
-static inline int64_t query_number(PGconn *db, const char *sql)
-{
-    PGresult *res = test_db_query(db, sql);
-    int64_t number = PQntuples(res) == 0 ? -1 : strtoll(PQgetvalue(res, 0, 0), NULL, 10);
-
-    PQclear(res);
-    return number;
-}
-
 static inline int64_t event_count(PGconn *db)
 {
     return query_number(db, "SELECT count(*) FROM trunkline.events");

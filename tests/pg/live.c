@@ -9,6 +9,7 @@
 
 #define ALL "select position from trunkline.topic_store"
 
+/* SUB-6: history first, then what comes; each kind gets what is its own */
 static void each_kind_gets_history_and_then_what_comes(void **state)
 {
     struct env *e = *state;
@@ -409,8 +410,9 @@ static void what_a_handler_must_not_do_is_refused(void **state)
 
 static bool is_gone(void *db)
 {
-    return number(db, "select count(*) from pg_stat_activity where application_name = 'live' and "
-                      "datname = current_database() and query ~ 'live_read|claim_many|bell'") == 0;
+    return query_number(
+               db, "select count(*) from pg_stat_activity where application_name = 'live' and "
+                   "datname = current_database() and query ~ 'live_read|claim_many|bell'") == 0;
 }
 
 /* One read of a topic serves all; when the last subscription of it goes, it is read no more. */
@@ -645,7 +647,7 @@ static void a_topic_that_cannot_be_read_ends_its_own(void **state)
                            "alter table trunkline.topic_own rename to away");
     run_until(e->c, has_ended_beside, &b);
     assert_int_equal(tl_live_status(other), TL_OK);
-    count = (int)number(e->admin, "select count(*) from trunkline.topic_bus");
+    count = (int)query_number(e->admin, "select count(*) from trunkline.topic_bus");
     assert_true(count > 20);
     run_until_seen(e->c, &bus, count);
 }

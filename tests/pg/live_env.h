@@ -70,18 +70,6 @@ static inline int env_teardown(void **state)
     return 0;
 }
 
-/* The only value of a query as a number. */
-static inline int64_t number(PGconn *db, const char *sql)
-{
-    PGresult *res = test_db_query(db, sql);
-    int64_t value;
-
-    assert_int_equal(PQntuples(res), 1);
-    value = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
-    PQclear(res);
-    return value;
-}
-
 /* Append `count` events, one after the other, in one transaction. */
 static inline void store(PGconn *db, const char *stream, const char *type, int count)
 {
@@ -180,10 +168,11 @@ static inline bool has_ended(void *arg)
 /* True when the bell is armed: its lock is held exclusively. */
 static inline bool is_bell_armed(void *db)
 {
-    return number(db, "select count(*) from pg_locks where locktype = 'advisory' and objid = 0 "
-                      "and objsubid = 2 and mode = 'ExclusiveLock' and granted "
-                      "and database = (select oid from pg_database where datname = "
-                      "current_database())") > 0;
+    return query_number(db,
+                        "select count(*) from pg_locks where locktype = 'advisory' and objid = 0 "
+                        "and objsubid = 2 and mode = 'ExclusiveLock' and granted "
+                        "and database = (select oid from pg_database where datname = "
+                        "current_database())") > 0;
 }
 
 /* Exactly the positions that a query gives, in its order. */
@@ -227,8 +216,7 @@ static inline tl_live *all(struct env *e, const tl_live_options *opts, struct se
     return live;
 }
 
-/* SUB-6: history first, then what comes; each kind gets what is its own */
-
+/* A handler that does something at one event, or fails there. */
 struct script {
     struct env *e;
     struct seen seen;

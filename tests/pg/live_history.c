@@ -72,7 +72,7 @@ static int64_t newest(struct history *h, const struct subscriber *s)
     char sql[200];
 
     (void)snprintf(sql, sizeof sql, "select trunkline.stream_version('%s')", s->name);
-    return number(h->e->admin, s->kind == STREAM ? sql : "select trunkline.horizon('store')");
+    return query_number(h->e->admin, s->kind == STREAM ? sql : "select trunkline.horizon('store')");
 }
 
 static void subscribe(struct history *h, struct subscriber *s)
@@ -183,7 +183,7 @@ static void check(struct history *h, const struct subscriber *s)
 static bool has_everything(void *arg)
 {
     struct history *h = arg;
-    int64_t end = number(h->e->admin, "select trunkline.horizon('store')");
+    int64_t end = query_number(h->e->admin, "select trunkline.horizon('store')");
 
     for (int i = 0; i < SUBSCRIBERS; i++) {
         struct subscriber *s = &h->subscribers[i];

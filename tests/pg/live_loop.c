@@ -61,9 +61,10 @@ static void without_listen_it_polls(void **state)
     } while (stats.feed_reads < 20);
     assert_true(clock_us() - begin_us < 12 * SECOND_US);
     assert_false(stats.is_listening);
-    assert_int_equal(number(e->admin, "select count(*) from pg_locks where locktype = 'advisory' "
-                                      "and database = (select oid from pg_database where datname = "
-                                      "current_database())"),
+    assert_int_equal(query_number(e->admin,
+                                  "select count(*) from pg_locks where locktype = 'advisory' "
+                                  "and database = (select oid from pg_database where datname = "
+                                  "current_database())"),
                      0);
     tl_client_close(c);
 }

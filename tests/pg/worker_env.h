@@ -78,16 +78,9 @@ static inline void publish(struct env *e, const char *type, const char *key, int
     test_db_exec(e->admin, sql);
 }
 
-/* The only value of a query as a number. */
-static inline long number(struct env *e, const char *sql)
+static inline int64_t number(struct env *e, const char *sql)
 {
-    PGresult *res = test_db_query(e->admin, sql);
-    long value;
-
-    assert_int_equal(PQntuples(res), 1);
-    value = strtol(PQgetvalue(res, 0, 0), NULL, 10);
-    PQclear(res);
-    return value;
+    return query_number(e->admin, sql);
 }
 
 static inline tl_subscribe_options subscribe_options(tl_ordering ordering)
