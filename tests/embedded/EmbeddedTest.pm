@@ -50,12 +50,17 @@ sub identities {
                 server_name => scalar getpwuid($>)};
     }
     my @nobody = getpwnam('nobody');
+    # A coverage build: its counters are root's, and gcc says so on standard error.
+    my $gcov = "$base/gcov";
+    mkdir $gcov;
+    chown $nobody[2], -1, $gcov;
     my @server = getpwnam('postgres');
     @server = @nobody unless @server;
     return (
         {name => 'as root', wrap => [], uid => 0, server_uid => $server[2], server_name => $server[0]},
         {name => 'as user', uid => $nobody[2], server_uid => $nobody[2], server_name => 'nobody',
-         wrap => ['setpriv', "--reuid=$nobody[2]", "--regid=$nobody[3]", '--clear-groups', '--']},
+         wrap => ['setpriv', "--reuid=$nobody[2]", "--regid=$nobody[3]", '--clear-groups', '--',
+                  'env', "GCOV_PREFIX=$gcov"]},
     );
 }
 
