@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-enum { BACKLOG = 6000, MOST = 20000 };
+/* its last bits look like those of a shared claim's members */
+enum { BACKLOG = 6003, MOST = 20000 };
 
 /* ------------------------------------------------------------------------------------ faults -- */
 
