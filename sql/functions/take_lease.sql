@@ -117,6 +117,10 @@ BEGIN
                     CASE WHEN new.after >= h THEN room
                          WHEN room > 1 THEN room / 2
                          ELSE (random() < 0.5)::integer END);
+                -- of a replay, or redriven before a reset: an ack up to it would settle all that comes first, so without that
+                IF new.retries > 0 AND EXISTS (SELECT FROM @extschema@.retries r WHERE r.token = new.token AND r."position" > new.after) THEN
+                    h := new.after;
+                END IF;
             END IF;
         END IF;
         IF new.retries < 0 THEN

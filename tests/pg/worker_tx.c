@@ -422,6 +422,43 @@ static void a_transaction_may_stay_pending(void **state)
     tl_worker_free(w);
 }
 
+static tl_verdict reject_the_last(tl_delivery *d, void *userdata)
+{
+    if (tl_event_position(tl_delivery_event(d)) == 20)
+        return TL_FAIL;
+    return effect(d, userdata);
+}
+
+/* In one look: a claim may be on its way. */
+static bool has_been_twice(void *arg)
+{
+    return number(arg, "select (select count(*) from trunkline.leases) + "
+                       "(select count(*) from trunkline.retries) + "
+                       "(select count(*) from trunkline.replays) + "
+                       "(select count(*) from trunkline.dead_letters where state = 'dead')") == 0;
+}
+
+/* SUB-7, DLQ-2: what is redriven comes first, though it lies behind what is replayed */
+static void a_redriven_event_settles_no_replay(void **state)
+{
+    struct env *e = *state;
+    struct script s = {0};
+    tl_worker *w = tx_worker(e, e->client, reject_the_last, &s, NULL);
+
+    publish(e, "a", "", 20);
+    s.seen.until = 19;
+    drive_one(w, has_seen, &s.seen);
+    drive_one(w, is_settled, e);
+    tl_worker_free(w);
+    test_db_exec(e->admin, "select trunkline.replay('m/h', 'beginning', '19'); "
+                           "select trunkline.redrive(subscription => 'm/h')");
+    w = tx_worker(e, e->client, effect, &s, NULL);
+    drive_one(w, has_been_twice, e);
+    assert_int_equal(number(e, "select count(*) from effects"), 19 + 20);
+    assert_int_equal(number(e, "select count(distinct \"position\") from effects"), 20);
+    tl_worker_free(w);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, tx_setup, env_teardown)
@@ -437,6 +474,7 @@ int main(void)
         TEST(a_fenced_worker_cannot_commit),
         TEST(publishing_belongs_to_the_transaction),
         TEST(a_transaction_may_stay_pending),
+        TEST(a_redriven_event_settles_no_replay),
     };
 
     return cmocka_run_group_tests_name("worker_tx", tests, NULL, NULL);

@@ -235,6 +235,25 @@ subtest 'replay: handed out beside the live ones' => sub {
     is((claim($f))[1], '', 'and nothing more comes');
 };
 
+subtest 'an event tried again does not settle what lies before it' => sub {
+    my $f = feed('ahead_of_range', 6, "retry_delay => '0 s'");
+    my ($token) = claim($f);
+    ack($token, '[{"position": 6, "error": "x"}]');
+    $s->do("SELECT trunkline.replay('$f', 'beginning', '5')");
+    my @got;
+    for (1 .. 20) {
+        my ($next, $rows) = claim($f);
+        last if $next eq 'none';
+        # as a handler with a transaction does: each settles what comes up to it
+        for my $p ($rows =~ /(\d+):/g) {
+            last if $s->do("SELECT count(*) FROM trunkline.leases WHERE token = '$next'") == 0;
+            push @got, $p;
+            $s->do("SELECT trunkline.ack('$next', $p)");
+        }
+    }
+    is(join(' ', sort @got), '1 2 3 4 5 6', 'SUB-7, RET-5 a replay beside a retry from behind it: all of both');
+};
+
 subtest 'replay: what it writes down' => sub {
     my $f = feed('again', 10, "filter_path => '\$ == 1'" . ', slots => 2');
     my $replay = sub { return $s->do("SELECT * FROM trunkline.replay('$f', $_[0])") };
