@@ -44,12 +44,6 @@ void tl__array_add_jsonb(struct tl__buf *out, const char *text, size_t len)
     tl__buf_add(out, text, len);
 }
 
-void tl__array_add_i32(struct tl__buf *out, int32_t value)
-{
-    tl__buf_put_u32(out, 4);
-    tl__buf_put_u32(out, (uint32_t)value);
-}
-
 void tl__array_add_i64(struct tl__buf *out, int64_t value)
 {
     tl__buf_put_u32(out, 8);

@@ -23,7 +23,6 @@ void tl__array_add_value(struct tl__buf *out, const void *data,
                          size_t len);                           /* as the type's recv */
 void tl__array_add_text(struct tl__buf *out, const char *text); /* NULL: NULL */
 void tl__array_add_jsonb(struct tl__buf *out, const char *text, size_t len); /* NULL: NULL */
-void tl__array_add_i32(struct tl__buf *out, int32_t value);
 void tl__array_add_i64(struct tl__buf *out, int64_t value);
 void tl__array_add_time(struct tl__buf *out, int64_t at_us);   /* 0: NULL */
 void tl__array_add_interval(struct tl__buf *out, uint64_t us); /* 0: NULL */

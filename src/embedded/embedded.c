@@ -272,16 +272,6 @@ const char *tl__embedded_dir(const tl__embedded *e)
     return e->dir;
 }
 
-const char *tl__embedded_bindir(const tl__embedded *e)
-{
-    return e->bindir;
-}
-
-int tl__embedded_major(const tl__embedded *e)
-{
-    return e->major;
-}
-
 pid_t tl__embedded_server_pid(const tl__embedded *e)
 {
     return e->server_pid;

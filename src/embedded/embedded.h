@@ -143,8 +143,6 @@ TL_MUSTCHECK tl_status tl__embedded_stop(const tl__embedded_options *opts, tl__e
 /* Borrowed until the next call on the handle. */
 const char *tl__embedded_conninfo(const tl__embedded *e); /* for libpq; no secret in it */
 const char *tl__embedded_dir(const tl__embedded *e);
-const char *tl__embedded_bindir(const tl__embedded *e);
-int tl__embedded_major(const tl__embedded *e);
 pid_t tl__embedded_server_pid(const tl__embedded *e); /* 0: not visible from here */
 bool tl__embedded_was_started(const tl__embedded *e); /* by this handle, not adopted */
 

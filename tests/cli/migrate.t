@@ -43,9 +43,26 @@ query($by_hand, q(CREATE OR REPLACE FUNCTION trunkline.channel() RETURNS text LA
 ($rc, $out, $err) = tl(['migrate', 'verify', '--db', $by_hand]);
 is "$rc $out", '10 ', 'MIG-3 a changed function is noticed: 10';
 like $err, qr/changed by hand\nhint: .*migrate/, 'and it says what to do';
+($rc, $out, $err) = tl(['doctor', '--db', $by_hand]);
+is $rc, 10, 'doctor: 10';
+like $out, qr/^schema +ok +trunkline is current\nfunctions +fail +.*changed by hand/m, 'and says so';
 query($by_hand, q(UPDATE trunkline.migrations SET checksum = repeat('0', 64) WHERE number = 1));
 is decode(tl_ok(['migrate', 'status', '--json', '--db', $by_hand]))->{state}, 'tampered', 'another checksum: tampered';
 is +(tl(['migrate', 'up', '--db', $by_hand]))[0], 10, 'up refuses';
+
+# MIG-2 doctor tells the ways apart in which a schema and a program do not fit.
+for (['UPDATE trunkline.migrations SET checksum = checksum', 'ok', 'trunkline is current'],
+    [q(UPDATE trunkline.migrations SET checksum = repeat('0', 64) WHERE number = 1), 'fail', 'trunkline was changed by hand: see trunkline migrate verify'],
+    ['DELETE FROM trunkline.migrations WHERE number = (SELECT max(number) FROM trunkline.migrations)', 'fail', 'trunkline is older than this program: run trunkline migrate'],
+    [q(INSERT INTO trunkline.migrations (number, name, checksum) VALUES (9999, 'later', repeat('0', 64))), 'fail', 'trunkline is newer than this program: use a newer one']) {
+    my ($change, $state, $said) = @$_;
+    my $odd = new_database();
+    query($odd, $change);
+    ($rc, $out, $err) = tl(['doctor', '--db', $odd]);
+    is $rc, $state eq 'ok' ? 0 : 10, "doctor: $said";
+    like $out, qr/^schema +$state +\Q$said\E$/m, 'with the next step';
+    drop_database($odd);
+}
 
 # Doctor.
 $out = tl_ok(['doctor', '--json']);

@@ -5,6 +5,8 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../support";
+use IO::Select;
+use IO::Socket::UNIX;
 use Test::More;
 use TrunklineTest;
 
@@ -18,6 +20,17 @@ like slurp($serve->{err}), qr/^hint: .*trunkline migrate/m, 'the hint names trun
 $serve = start_serve($db, ['--migrate']);
 pass '--migrate';
 ok wait_for(sub { slurp($serve->{err}) =~ /event=leader/ }), 'it leads';
+
+# systemd is told when it is ready, at a path or at a name.
+for my $address (workdir() . '/notify', "\0trunkline-test-$$") {
+    my $systemd = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $address) or die "notify: $!";
+    (my $shown = $address) =~ s/^\0/@/;
+    my $told = start_serve($db, [], env => {NOTIFY_SOCKET => $shown});
+    ok +(IO::Select->new($systemd)->can_read(120))[0], 'sd_notify';
+    $systemd->recv(my $state, 100);
+    is $state, 'READY=1', 'it is ready';
+    is stop_program($told), 0, 'and stops';
+}
 
 # Two daemons: one leader, each event once; the other takes over.
 query($db, q(CREATE TABLE public.seen (position bigint);

@@ -207,6 +207,57 @@ static void an_ended_transaction_is_reported(void **state)
     tl_worker_free(w);
 }
 
+static tl_verdict leave_running(tl_delivery *d, void *userdata)
+{
+    struct script *s = userdata;
+
+    see(&s->seen, d);
+    assert_int_equal(take_effect(d), TL_OK);
+    assert_int_equal(PQsendQuery(tl_tx_unsafe(tl_delivery_tx(d)), "select pg_sleep(3600)"), 1);
+    return TL_DONE;
+}
+
+static tl_verdict return_nonsense(tl_delivery *d, void *userdata)
+{
+    struct script *s = userdata;
+
+    see(&s->seen, d);
+    assert_int_equal(take_effect(d), TL_OK);
+    return (tl_verdict)99;
+}
+
+/* Three attempts, none of which has an effect, and the reason is kept. */
+static void ends_as_dead_letter(struct env *e, tl_handler_fn fn, const char *why)
+{
+    struct script s = {0};
+    tl_worker *w = tx_worker(e, e->client, fn, &s, NULL);
+    char sql[200];
+
+    publish(e, "a", "", 1);
+    s.seen.until = 3;
+    drive_one(w, has_seen, &s.seen);
+    drive_one(w, is_settled, e);
+    assert_int_equal(s.seen.count, 3);
+    snprintf(sql, sizeof sql,
+             "select count(*) from trunkline.dead_letters where error_message = '%s'", why);
+    assert_int_equal(number(e, sql), 1);
+    assert_int_equal(number(e, "select count(*) from effects"), 0);
+    tl_worker_free(w);
+}
+
+/* WRK-8: nobody waits for it, and the next attempt has a connection */
+static void a_statement_left_running_is_reported(void **state)
+{
+    ends_as_dead_letter(*state, leave_running,
+                        "handler left a statement running in its transaction");
+}
+
+/* WRK-7 */
+static void no_verdict_is_a_retry(void **state)
+{
+    ends_as_dead_letter(*state, return_nonsense, "handler returned no verdict");
+}
+
 static tl_verdict die_first(tl_delivery *d, void *userdata)
 {
     struct script *s = userdata;
@@ -468,6 +519,8 @@ int main(void)
         TEST(done_after_a_failed_statement_is_a_retry),
         TEST(transaction_control_is_refused),
         TEST(an_ended_transaction_is_reported),
+        TEST(a_statement_left_running_is_reported),
+        TEST(no_verdict_is_a_retry),
         TEST(a_lost_connection_is_a_crash),
         TEST(a_handler_that_kills_its_connection_has_an_end),
         TEST(killed_between_effect_and_commit),
