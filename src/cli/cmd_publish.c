@@ -198,10 +198,13 @@ static int fail_line(const struct bulk *b, tl_status status, uint64_t line, cons
         snprintf(text, sizeof text, "line %llu: %s", (unsigned long long)line, message);
     else
         snprintf(text, sizeof text, "%s", message);
-    snprintf(hint, sizeof hint, "%s; stored before it: %llu events (lines 1 to %llu)",
-             is_unknown ? "the outcome of its batch is unknown: it may be stored or not"
-                        : "nothing of its batch is stored",
-             (unsigned long long)b->stored, (unsigned long long)b->stored_line);
+    const char *what = is_unknown ? "the outcome of its batch is unknown: it may be stored or not"
+                                  : "nothing of its batch is stored";
+    if (b->stored_line == 0)
+        snprintf(hint, sizeof hint, "%s", is_unknown ? what : "nothing is stored");
+    else
+        snprintf(hint, sizeof hint, "%s; stored before it: %llu events (lines 1 to %llu)", what,
+                 (unsigned long long)b->stored, (unsigned long long)b->stored_line);
     tl__error(text, detail, hint);
     return tl_status_exit_code(status);
 }

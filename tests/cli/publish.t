@@ -107,7 +107,8 @@ sub bad_line {
     is "$rc $out", '2 ', "$what: exit code 2";
     unlike $err, qr/of the batch:/, "$what: not its number in the batch";
     like $err, qr/^trunkline: error: line $n: .*$message/s, "$what: names line $n";
-    like $err, qr/hint: nothing of its batch is stored; stored before it: $kept events \(lines 1 to $kept\)/, "$what: and what is stored";
+    my $stored = $kept ? "nothing of its batch is stored; stored before it: $kept events (lines 1 to $kept)" : 'nothing is stored';
+    like $err, qr/^hint: \Q$stored\E$/m, "$what: and what is stored";
     is stored() - $count, $kept, "$what: that much";
     return;
 }
