@@ -105,6 +105,7 @@ struct tl__bell {
     bool can_listen;
     bool is_unprepared; /* a proxy shares sessions: nothing may live in one */
     bool is_unflushed;
+    bool is_broken; /* a statement could not be sent whole: whose the next answer is nobody knows */
     char nonce[24];
 
     struct answer *answers; /* ring */
@@ -186,7 +187,7 @@ static void disconnect(struct tl__bell *b)
     PQfinish(b->conn);
     b->conn = NULL;
     b->phase = OFFLINE;
-    b->is_unflushed = false;
+    b->is_unflushed = b->is_broken = false;
     b->policy_answers = 0;
     tl__waiter_policy_disconnected(&b->policy);
     while (b->answers_count > 0) {
@@ -273,8 +274,7 @@ static void push_answer(struct tl__bell *b, struct answer a)
     b->answers[(b->answers_first + b->answers_count++) % b->answers_size] = a;
 }
 
-/* Give one statement to libpq, with its sync unless it shares the next one's. */
-static bool send_statement(struct tl__bell *b, struct tl__statement *st, const struct tl__params *p,
+static bool give_statement(struct tl__bell *b, struct tl__statement *st, const struct tl__params *p,
                            struct answer a)
 {
     static const struct tl__params none = TL_PARAMS_INIT;
@@ -305,6 +305,15 @@ static bool send_statement(struct tl__bell *b, struct tl__statement *st, const s
     /* the sender hears of it by our result, and may be gone when the answers are called off */
     b->answers[(b->answers_first + b->answers_count - 1) % b->answers_size].fn = NULL;
     return false;
+}
+
+/* Give one statement to libpq, with its sync unless it shares the next one's. What libpq refuses, and
+ * lives on, costs the connection all the same. */
+static bool send_statement(struct tl__bell *b, struct tl__statement *st, const struct tl__params *p,
+                           struct answer a)
+{
+    b->is_broken = b->is_broken || !give_statement(b, st, p, a);
+    return !b->is_broken;
 }
 
 /*
@@ -601,6 +610,8 @@ tl_status tl__bell_process(struct tl__bell *b, uint64_t now_us, bool *ret_is_wok
     case CONNECTING:
         return go_on_connecting(b, now_us);
     default:
+        if (b->is_broken)
+            return lose_conn(b, now_us);
         if (is_readable || PQstatus(b->conn) != CONNECTION_OK)
             return read_connection(b, now_us);
         if (b->answers_count > 0 && now_us >= b->answer_until_us) {
@@ -657,7 +668,7 @@ static void send_actions(struct tl__bell *b, unsigned actions)
         b->policy_answers++;
         if (!send_statement(b, &b->statements[table[i].statement], &p,
                             (struct answer){.kind = table[i].kind, .has_sync = true}))
-            return; /* the connection is dead; reading will say so */
+            return; /* and with it the connection */
     }
 }
 
@@ -695,7 +706,7 @@ uint64_t tl__bell_deadline_us(const struct tl__bell *b)
     case CONNECTING:
         return b->answer_until_us;
     default:
-        if (PQstatus(b->conn) != CONNECTION_OK)
+        if (b->is_broken || PQstatus(b->conn) != CONNECTION_OK)
             return 0;
         at = tl__waiter_policy_deadline_us(&b->policy);
         if (b->answers_count > 0 && b->answer_until_us < at)

@@ -17,6 +17,8 @@ static int cut_at;        /* the so many-th read of a range: 0: none */
 static int reads;         /* of ranges */
 static bool is_read;      /* what is being sent is one */
 static bool is_refused;   /* libpq takes none of them */
+static int refuse_in;     /* libpq refuses the so many-th call from now, and lives on; 0: none */
+static bool is_of_syncs;  /* calls for a sync; else of a prepared statement */
 static int failing_bytes; /* allocations of so many flags or more fail: 0: none */
 
 int __real_PQsendQueryParams(PGconn *conn, const char *sql, int n, const Oid *types,
@@ -25,6 +27,10 @@ int __real_PQsendQueryParams(PGconn *conn, const char *sql, int n, const Oid *ty
 int __wrap_PQsendQueryParams(PGconn *conn, const char *sql, int n, const Oid *types,
                              const char *const *values, const int *lengths, const int *formats,
                              int result_format);
+int __real_PQsendQueryPrepared(PGconn *conn, const char *name, int n, const char *const *values,
+                               const int *lengths, const int *formats, int result_format);
+int __wrap_PQsendQueryPrepared(PGconn *conn, const char *name, int n, const char *const *values,
+                               const int *lengths, const int *formats, int result_format);
 int __real_PQpipelineSync(PGconn *conn);
 int __wrap_PQpipelineSync(PGconn *conn);
 void *__real_calloc(size_t n, size_t size);
@@ -41,8 +47,23 @@ int __wrap_PQsendQueryParams(PGconn *conn, const char *sql, int n, const Oid *ty
     return __real_PQsendQueryParams(conn, sql, n, types, values, lengths, formats, result_format);
 }
 
+static bool is_turn_to_refuse(bool is_sync)
+{
+    return is_sync == is_of_syncs && refuse_in > 0 && --refuse_in == 0;
+}
+
+int __wrap_PQsendQueryPrepared(PGconn *conn, const char *name, int n, const char *const *values,
+                               const int *lengths, const int *formats, int result_format)
+{
+    if (is_turn_to_refuse(false))
+        return 0;
+    return __real_PQsendQueryPrepared(conn, name, n, values, lengths, formats, result_format);
+}
+
 int __wrap_PQpipelineSync(PGconn *conn)
 {
+    if (is_turn_to_refuse(true))
+        return 0;
     if (is_read && reads == cut_at)
         (void)shutdown(PQsocket(conn), SHUT_RDWR);
     is_read = false;
@@ -234,6 +255,35 @@ static void an_unread_range_is_handed_back(void **state)
     free(b);
 }
 
+/* WAK-3: as when it has no memory; whose answer comes next must not be a guess */
+static void what_libpq_refuses_costs_a_connection(void **state)
+{
+    struct env *e = *state;
+    struct book *b = calloc(1, sizeof *b);
+    tl_router *r = new_router();
+
+    backlog(e, "bus", "a.b");
+    for (int at = 1; at <= 12; at++) {
+        tl_worker *w;
+
+        *b = (struct book){.env = e, .type = "a.b"};
+        if (at == 1)
+            route(r, NULL, "a", b);
+        else
+            test_db_exec(e->admin, "select trunkline.reset('m/a', 'beginning')");
+        w = new_worker(e->client, r, TL_WORKER_OPTIONS(.lease_us = 5000000));
+        is_of_syncs = at % 2 == 0;
+        refuse_in = at;
+        drive_one(w, is_settled, e);
+        assert_int_equal(refuse_in, 0); /* it did */
+        assert_all(b, BACKLOG, 2);
+        assert_true(stats_of(w).reconnects > 0);
+        tl_worker_free(w);
+    }
+    tl_router_free(r);
+    free(b);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, env_setup, env_teardown)
 
 int main(void)
@@ -243,6 +293,7 @@ int main(void)
         test(a_connection_that_dies_under_a_read_loses_nothing),
         test(without_memory_a_range_is_read_later),
         test(an_unread_range_is_handed_back),
+        test(what_libpq_refuses_costs_a_connection),
     };
 
     return cmocka_run_group_tests_name("worker_range_lost", tests, NULL, NULL);
