@@ -85,6 +85,21 @@ subtest 'the order of due times, over batches and topics' => sub {
     refuses($a, "SELECT trunkline.move_due($_)", 'TL005', {field => 'max_events', limit => 10000}) for 0, 10001, 'NULL';
 };
 
+# They fall due one by one, quicker than they are looked at, while the mover looks again and again.
+subtest 'SCH-1: what falls due while the mover looks does not come first' => sub {
+    $a->do("SELECT trunkline.publish('w1.x', to_jsonb(i), delay => '1 h') FROM generate_series(1, 3000) i");
+    $a->do("WITH at AS MATERIALIZED (SELECT clock_timestamp() + interval '1 s' AS at)
+            UPDATE trunkline.scheduled s SET run_at = w.at, due_at = w.at
+              FROM (SELECT scheduled_id, at + row_number() OVER (ORDER BY scheduled_id) / 20 * interval '1 us' AS at FROM trunkline.scheduled, at) w
+             WHERE w.scheduled_id = s.scheduled_id");
+    $a->do("DO 'BEGIN
+                PERFORM pg_sleep_until((SELECT min(due_at) FROM trunkline.scheduled) - interval ''50 ms'');
+                WHILE EXISTS (SELECT FROM trunkline.scheduled) LOOP PERFORM trunkline.move_due(); END LOOP;
+            END'");
+    is($a->do("SELECT count(*), count(*) FILTER (WHERE i < before) FROM (SELECT data::integer AS i, lag(data::integer) OVER (ORDER BY \"position\") AS before FROM trunkline.topic_bus WHERE type = 'w1.x') e"),
+        '3000|0', 'all in the order of due times');
+};
+
 subtest 'IDM-1: ids while scheduled' => sub {
     my $id = uuid();
     my $publish = sub { my ($data, $more) = @_; return "SELECT * FROM trunkline.publish('i1', '$data', event_id => '$id'" . ($more ? ", $more" : '') . ')' };
