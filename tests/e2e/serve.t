@@ -93,4 +93,13 @@ ok wait_for(sub { slurp("$data.events") =~ /"type":"a\.c"/ }), 'is recovered fro
 is stop_program($own), 0, 'stop';
 ok wait_for(sub { !-e "$data/data/postmaster.pid" }), 'and the server with it';
 
+# Without the standard files: their numbers do not go to sockets, which would get the logs.
+my $fourth = start_program(['sh', '-c', 'exec "$0" serve --db "$1" <&- >&- 2>&-', $bin, $db]);
+tl_ok(['publish', 'a.e', '1', '--db', $db]);
+ok wait_for(sub { query($db, q(SELECT count(*) FROM public.seen s JOIN trunkline.topic_bus t ON t.position = s.position WHERE t.type = 'a.e')) eq '1' }), 'WRK-2 started without stdin, stdout and stderr it delivers';
+is stop_program($fourth), 0, 'and stops in order';
+tl_ok(['publish', '--ndjson', '--db', $db], stdin => join '', map { '{"type":"a.f","data":"' . 'x' x 1000 . qq("}\n) } 1 .. 30);
+my $mute = start_program(['sh', '-c', 'exec "$0" read --db "$1" <&- >&-', $bin, $db]);
+is wait_exit($mute), 6, 'results that nobody can get are an error';
+like slurp($mute->{err}), qr/cannot write results/, 'named' or diag slurp($mute->{err});
 done_testing;

@@ -27,6 +27,18 @@ $public both.test
 169.254.169.254 metadata.test
 EOF_HOSTS
 
+# A name server that hears questions and answers none; a resolver waits for it for 150 s.
+my $resolver = spew("$dir/resolv.conf", "nameserver 10.1.2.3\noptions timeout:30 attempts:5\n");
+spew("$dir/deaf.py", <<"EOF_PY");
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("10.1.2.3", 53))
+print("ready", flush=True)
+while True:
+    if b"deaf" in s.recv(512):
+        print("asked", flush=True)
+EOF_PY
+
 # Everything in there is a child of one shell; it ends when its stdin does.
 spew("$dir/inside", <<"EOF_SH");
 set -e
@@ -35,10 +47,14 @@ ip address add $public/32 dev lo
 ip address add 10.1.2.3/32 dev lo
 ip address add 169.254.169.254/32 dev lo
 mount --bind '$hosts' /etc/hosts
+python3 '$dir/deaf.py' >'$dir/deaf.out' 2>&1 &
+deaf=\$!
 python3 '$source/tests/e2e/receiver.py' '' '' 0.0.0.0 >'$dir/canary.out' 2>&1 &
 receiver=\$!
-trap 'kill \$receiver' EXIT
-while ! grep -q '^port' '$dir/canary.out'; do sleep 0.02; done
+trap 'kill \$receiver \$deaf' EXIT
+while ! grep -q '^ready' '$dir/deaf.out'; do sleep 0.02; done
+while ! grep -q '^port' '$dir/canary.out'; do sleep 0.02; done # it asks for its own name
+mount --bind '$resolver' /etc/resolv.conf
 '$ENV{TRUNKLINE_BIN}' serve -v --db '$db' "\$@" &
 serve=\$!
 trap 'kill -TERM \$serve 2>/dev/null' TERM
@@ -70,6 +86,16 @@ is scalar(got('/ok/canary')), 0, 'the canary is untouched';
 ok wait_for(sub { got('/ok/outside') == 1 }), 'a name with a public address is reached';
 ok wait_for(sub { got('/ok/named') == 1 }), 'a host that was allowed by its name too';
 ok wait_for(sub { got('/ok/both') == 1 }), 'a name with a private and a public address: by the public one';
+
+# Names that take long to resolve hold up nobody.
+query($db, "SELECT trunkline.subscribe('deaf', 'deaf.*', target => 'http://deaf.test/', timeout => '300 ms')");
+hook('after', "http://outside.test:$port/ok/after", 'after.*');
+ok served($serve, $_), "$_ is served" for qw(deaf after);
+query($db, "SELECT FROM trunkline.publish('deaf.one', '1')");
+ok wait_for(sub { slurp("$dir/deaf.out") =~ /asked/ }), 'a name server that does not answer';
+like error_of('deaf'), qr/timed out/i, 'SUB-11 the time limit ends that request';
+query($db, "SELECT FROM trunkline.publish('after.one', '1')");
+ok wait_for(sub { got('/ok/after') == 1 }), 'and others go on';
 
 # Rebinding: the same name has another address the next time somebody asks.
 spew($hosts, "127.0.0.1 outside.test both.test named.test\n");

@@ -386,6 +386,9 @@ static bool set_up(struct exchange *x)
     curl_easy_setopt(x->easy, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(x->easy, CURLOPT_WRITEDATA, x);
     curl_easy_setopt(x->easy, CURLOPT_POST, 1L);
+    /* Else the end of a request whose name nobody resolves waits for the resolver's thread, and with
+     * it the loop: other endpoints and the leases. */
+    curl_easy_setopt(x->easy, CURLOPT_QUICK_EXIT, 1L);
     return curl_easy_setopt(x->easy, CURLOPT_PROTOCOLS_STR,
                             env->is_https_only ? "https" : "http,https") == CURLE_OK &&
            curl_easy_setopt(x->easy, CURLOPT_URL, x->url) == CURLE_OK;
