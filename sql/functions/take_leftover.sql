@@ -8,6 +8,7 @@ DECLARE
     operand    text := @extschema@.type_operand(s.pattern);
     is_blocked boolean := false;
     matched    integer;
+    rest       integer;
     last_seen  bigint;
     was_alone  boolean;
 BEGIN
@@ -26,6 +27,10 @@ BEGIN
                AND (NOT l.held AND l.retries > 0 OR l.held AND l.until <= clock_timestamp())
              ORDER BY l.after, l.token FOR UPDATE SKIP LOCKED
         LOOP
+            IF old.held AND old.events = 1 AND old.attempt >= s.max_attempts THEN
+                EXECUTE @extschema@.range_query(topic, s, old.slot, old.has_holes, old.upto - old.after, 'count(*)', '') INTO old.events
+                    USING old.after, old.upto, operand, s.tenant_id, s.filter, s.filter_path;
+            END IF;
             IF old.held AND old.events = 1 AND old.retries = 0 AND old.attempt >= s.max_attempts THEN
                 IF @extschema@.condemn(s, topic, old) THEN
                     new.token := NULL;
@@ -76,7 +81,8 @@ BEGIN
                 RETURN NULL; -- it is being settled
             END IF;
         END IF;
-        IF old.events IS NULL THEN
+        -- or who is to blame must be sure: the subscription may want more of the range by now
+        IF old.events IS NULL OR old.held AND old.events = 1 AND old.attempt >= s.max_attempts THEN
             EXECUTE @extschema@.range_query(topic, s, old.slot, old.has_holes, old.upto - old.after, 'count(*)', '') INTO old.events
                 USING old.after, old.upto, operand, s.tenant_id, s.filter, s.filter_path;
         END IF;
@@ -110,6 +116,12 @@ BEGIN
         IF matched = 0 THEN
             DELETE FROM @extschema@.leases l WHERE l.token = old.token;
             CONTINUE;
+        END IF;
+        IF old.events <= matched AND last_seen < old.upto THEN
+            -- it may want more by now than was counted then
+            EXECUTE @extschema@.range_query(topic, s, old.slot, old.has_holes, old.upto - last_seen, 'count(*)', '') INTO rest
+                USING last_seen, old.upto, operand, s.tenant_id, s.filter, s.filter_path;
+            old.events := matched + rest;
         END IF;
         new.after := old.after;
         new.upto := last_seen;

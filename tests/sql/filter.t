@@ -128,4 +128,29 @@ subtest 'changing a subscription while a lease is out' => sub {
     is($s->do("SELECT count(*) FROM trunkline.leases JOIN trunkline.subscriptions USING (subscription_id) WHERE name = 'change'"), 0, 'without a trace');
 };
 
+# Wider than the lease was counted for, when it is lost: what it was given for is not passed over.
+subtest 'SUB-2 wider while a lease is lost' => sub {
+    my $lose = sub { $s->do('UPDATE trunkline.leases SET until = now()') };
+    my $drink = sub { my @got; while ((my $types = take($_[0])) ne '') { push @got, $types } return "@got" };
+    for my $ordering ('key', 'none') {
+        my $f = "wide_$ordering";
+        subscribe($f, "'w.c', ordering => '$ordering'");
+        publish(map { "'w.$_', '1'" } qw(a b c d));
+        is($s->do("SELECT type FROM trunkline.claim('$f')"), 'w.c', "$ordering: one of four");
+        subscribe($f, "'w.*', ordering => '$ordering'");
+        $lose->();
+        like($drink->($f), qr/w\.c/, 'comes again');
+        # at its last attempt: another, that nobody was given, is not to blame
+        subscribe($f, "'w.c', ordering => '$ordering', max_attempts => 1");
+        publish(map { "'w.$_', '1'" } qw(a b c d));
+        is($s->do("SELECT type FROM trunkline.claim('$f')"), 'w.c', 'one of four again');
+        subscribe($f, "'w.*', ordering => '$ordering', max_attempts => 1");
+        $lose->();
+        my $got = $drink->($f);
+        my $dead = $s->do("SELECT coalesce(string_agg(event ->> 'type', ' '), '') FROM trunkline.dead_letters WHERE subscription = '$f'");
+        like("$got $dead", qr/w\.c/, 'tried again or dead');
+        is($dead =~ /w\.[abd]/ ? $dead : '', '', 'and no other is dead');
+    }
+};
+
 done_testing;
