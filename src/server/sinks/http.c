@@ -50,6 +50,7 @@ struct exchange {
     struct tl__http_request request;
     CURL *easy;
     char *url;
+    CURLU *parsed;  /* once, and not for each request */
     bool is_set_up; /* for it */
     char curl_error[CURL_ERROR_SIZE];
     struct tl__buf body;
@@ -198,6 +199,7 @@ static void exchange_free(struct exchange *x)
 {
     curl_easy_cleanup(x->easy);
     tl__buf_done(&x->body);
+    curl_url_cleanup(x->parsed);
     free(x->url);
     free(x);
 }
@@ -278,6 +280,7 @@ static struct exchange *take_exchange(struct tl__http *http, const char *url)
         x->http = http;
         x->easy = curl_easy_init();
         x->url = strdup(url);
+        x->parsed = curl_url();
     }
     return x;
 }
@@ -391,7 +394,8 @@ static bool set_up(struct exchange *x)
     curl_easy_setopt(x->easy, CURLOPT_QUICK_EXIT, 1L);
     return curl_easy_setopt(x->easy, CURLOPT_PROTOCOLS_STR,
                             env->is_https_only ? "https" : "http,https") == CURLE_OK &&
-           curl_easy_setopt(x->easy, CURLOPT_URL, x->url) == CURLE_OK;
+           x->parsed && curl_url_set(x->parsed, CURLUPART_URL, x->url, 0) == CURLUE_OK &&
+           curl_easy_setopt(x->easy, CURLOPT_CURLU, x->parsed) == CURLE_OK;
 }
 
 static bool start_exchange(struct exchange *x, const struct tl__http_request *q)
