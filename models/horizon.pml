@@ -53,10 +53,42 @@ bool is_prepared[4];   /* PREPARE TRANSACTION: waits for the other session, keep
 /* RowExclusiveLock on the topic's table: taken before a DEFAULT is evaluated */
 bool is_inserting[XACTS];
 #endif
+#ifdef QUIET
+bool is_running[XACTS];    /* has a transaction number and has not ended, in the eyes of new snapshots */
+#ifdef TWIN_QUIET_BY_ENDED
+byte numbers;              /* given */
+byte number[XACTS];
+byte ended;                /* the highest that has ended */
+#endif
+#endif
 byte started; /* writers are alike, so only the order 0, 1, 2 of first steps is explored */
 byte cursor;               /* everything up to here was delivered or is dead */
 #if TXNS > 1
 #define PREPARE 1
+#endif
+
+#ifdef QUIET
+inline begin_numbered(x) {
+    d_step {
+#ifdef TWIN_QUIET_BY_ENDED
+        if
+        :: !is_running[x] -> numbers++; number[x] = numbers
+        :: else
+        fi;
+#endif
+        is_running[x] = true
+    }
+}
+
+inline end_numbered(x) {
+    is_running[x] = false;
+#ifdef TWIN_QUIET_BY_ENDED
+    ended = (number[x] > ended -> number[x] : ended)
+#endif
+}
+#else
+inline begin_numbered(x) { skip }
+inline end_numbered(x) { skip }
 #endif
 
 inline nextval(p) {
@@ -82,7 +114,8 @@ inline make_visible(x) {
             r++
         :: else -> break
         od;
-        r = 0
+        r = 0;
+        end_numbered(x)
     }
 }
 
@@ -120,7 +153,7 @@ inline commit(x) {
 }
 
 inline abort(x) {
-    d_step { forget(x, 0); release(x) }
+    d_step { forget(x, 0); end_numbered(x); release(x) }
 }
 
 inline draw() {
@@ -172,12 +205,18 @@ proctype writer(byte w) {
 #if JUMPS
             is_inserting[x] = true;
 #endif
+#if defined(QUIET) && !defined(TWIN_QUIET_NUMBER_AFTER_DRAW)
+            begin_numbered(x);
+#endif
             d_step { started >= w -> k = last; started = (started > w -> started : w + 1) };
 #ifdef TWIN_NEXTVAL_FIRST
             draw();
 #endif
             d_step { held[x] = true; lock_k[x] = k; k = 0; has_lock = true };
-#ifndef TWIN_NEXTVAL_FIRST
+#ifdef TWIN_QUIET_NUMBER_AFTER_DRAW
+            draw();
+            begin_numbered(x)
+#elif !defined(TWIN_NEXTVAL_FIRST)
             draw()
 #endif
         /* ROLLBACK TO: rows die, lock and marker go together */
@@ -302,9 +341,63 @@ inline compute_horizon(me) {
     decode(me)                                      /* (3) */
 }
 
+#ifdef QUIET
+/*
+ * The short way of claim_live(): when nobody at all is in flight, the last value is the horizon. The reader takes a
+ * number of its own behind (1); in a later snapshot nobody with a lower one runs. Else the register.
+ */
+inline remember_older() {
+    d_step {
+        do
+        :: i < XACTS -> older[i] = is_running[i]; i++
+        :: else -> break
+        od;
+        i = 0
+    }
+}
+
+inline look_if_quiet() {
+    d_step {
+        is_quiet = true;
+        do
+        :: i < XACTS ->
+#ifdef TWIN_QUIET_BY_ENDED
+            /* a snapshot knows of those that run only up to the last that has ended */
+            is_quiet = is_quiet && !(is_running[i] && number[i] < ended);
+#else
+            is_quiet = is_quiet && !(is_running[i] && older[i]);
+#endif
+            older[i] = false;
+            i++
+        :: else -> break
+        od;
+        i = 0
+    }
+}
+
+inline compute_horizon_quietly() {
+#ifdef TWIN_QUIET_NUMBER_FIRST
+    remember_older();
+    Q = last;
+#else
+    Q = last;                                       /* (1) */
+    remember_older();
+#endif
+    look_if_quiet();
+    if
+    :: is_quiet -> d_step { horizon = (Q < cursor -> cursor : Q); Q = 0; is_quiet = false }
+    :: else -> Q = 0; compute_horizon(0)
+    fi
+}
+#endif
+
 proctype reader() {
     byte i, L, L2;
     short horizon, exact, k;
+#ifdef QUIET
+    byte Q;
+    bool older[XACTS], is_quiet;
+#endif
 #ifdef TWIN_OLD_SNAPSHOT
     bool in_snapshot[ROWS];
 #define SNAPSHOT_HAS(r) in_snapshot[r]
@@ -328,6 +421,8 @@ end:
         read_register(0);
         L2 = last;
         decode(0);
+#elif defined(QUIET)
+        compute_horizon_quietly();
 #else
         compute_horizon(0);
 #endif

@@ -14,7 +14,7 @@ BEGIN
         @extschema@.dead_list, @extschema@.dead_show, @extschema@.dead_stats, @extschema@.dead_matching TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.subscribe, @extschema@.unsubscribe, @extschema@.is_predicate,
         @extschema@.target_function, @extschema@.start_cursor, @extschema@.position_before, @extschema@.claim,
-        @extschema@.claim_many, @extschema@.claim_ahead, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,
+        @extschema@.claim_many, @extschema@.claim_live, @extschema@.claim_ahead, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,
         @extschema@.bury, @extschema@.batch_end, @extschema@.range_query, @extschema@.retries_query, @extschema@.check_lease, @extschema@.fenced,
         @extschema@.ack, @extschema@.record_failures, @extschema@.backoff, @extschema@.extend, @extschema@.release,
         @extschema@.next_due, @extschema@.once, @extschema@.outcomes, @extschema@.sync_outcomes,

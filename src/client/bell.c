@@ -36,8 +36,8 @@ enum statement_id {
 
 static const char *const statement_texts[ST_COUNT] = {
     [ST_TICK] = "select subscription_id, token, attempt, " TL__EVENT_LIST
-                ", members from @extschema@.claim_many($1::bigint[], $2::integer[], $3::interval, "
-                "$4::text, true, $5::integer)",
+                ", members from @extschema@.claim_live($1::bigint[], $2::integer[], $3::interval, "
+                "$4::text, $5::integer, $6::bigint, $7::boolean)",
     [ST_DUE] = "select @extschema@.next_due($1::bigint[])",
     [ST_DISARM] = "select @extschema@.bell_disarm()",
     [ST_RELEASE] = "select @extschema@.sentinel_release()",
@@ -635,6 +635,16 @@ static void no_params(struct tl__params *p, unsigned action)
     tl__param_null(p);
 }
 
+/* What it saw last, and whether plans may stay in the session. */
+static void look_params(const struct tl__bell *b, struct tl__params *p)
+{
+    if (b->policy.is_activity_known)
+        tl__param_i64(p, b->policy.activity);
+    else
+        tl__param_null(p);
+    tl__param_bool(p, !b->is_unprepared);
+}
+
 static void send_actions(struct tl__bell *b, unsigned actions)
 {
     static const struct {
@@ -665,6 +675,8 @@ static void send_actions(struct tl__bell *b, unsigned actions)
             no_params(&p, table[i].action);
         else if (table[i].action == TL__WAITER_PROBE)
             tl__param_text(&p, b->nonce);
+        if (table[i].action == TL__WAITER_TICK)
+            look_params(b, &p);
         b->policy_answers++;
         if (!send_statement(b, &b->statements[table[i].statement], &p,
                             (struct answer){.kind = table[i].kind, .has_sync = true}))

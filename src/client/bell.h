@@ -16,7 +16,7 @@ struct tl__bell;
 struct tl__bell_owner {
     /* A pipeline is about to be written: put your own statements in front. May be NULL. */
     void (*before)(void *owner);
-    /* Parameters $1 subscriptions, $2 capacities, $3 lease, $4 owner, $5 ranges of claim_many, those of
+    /* Parameters $1 subscriptions, $2 capacities, $3 lease, $4 owner, $5 ranges of claim_live, those of
      * next_due ($1). Borrowed until the call returns. NULL: claims nothing, has nothing due. */
     void (*claim_params)(void *owner, struct tl__params *p);
     void (*due_params)(void *owner, struct tl__params *p);
