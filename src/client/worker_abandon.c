@@ -14,28 +14,39 @@ static tl_status call(tl_client *c, uint64_t until_us, const char *sql, const st
     return tl__call(c, TL__WRITES, NULL, sql, p, NULL);
 }
 
-/* A lease that is lost, or settled by an ack on its way, is no failure. */
-static tl_status hand_back(tl_client *c, uint64_t until_us, const struct tl__lease *l)
+static tl_status settle(tl_client *c, uint64_t until_us, const struct tl__lease *l, uint32_t upto)
 {
     TL_CLEANUP(tl__buf_done)
     struct tl__buf failures = TL_BUF_INIT;
-    uint32_t settled = l->schedule.settled;
+    struct tl__params p = TL_PARAMS_INIT;
+
+    tl__lease_failures(l, upto, &failures);
+    if (failures.is_failed)
+        return TL_E_NOMEM;
+    tl__param_uuid(&p, l->token);
+    tl__param_i64(&p, tl__lease_position(l, upto - 1));
+    tl__param_text(&p, failures.len > 0 ? failures.data : NULL);
+    p.formats[2] = 0;
+    return call(c, until_us, "select @extschema@.ack($1::uuid, $2::bigint, $3::jsonb)", &p);
+}
+
+/* A lease that is lost, or settled by an ack on its way, is no failure. */
+static tl_status hand_back(tl_client *c, uint64_t until_us, struct tl__lease *l)
+{
     tl_status status = TL_OK;
 
-    if (settled > l->acked) {
-        struct tl__params p = TL_PARAMS_INIT;
-
-        tl__lease_failures(l, settled, &failures);
-        if (failures.is_failed)
-            return TL_E_NOMEM;
-        tl__param_uuid(&p, l->token);
-        tl__param_i64(&p, tl__lease_position(l, settled - 1));
-        tl__param_text(&p, failures.len > 0 ? failures.data : NULL);
-        p.formats[2] = 0;
-        status = call(c, until_us, "select @extschema@.ack($1::uuid, $2::bigint, $3::jsonb)", &p);
+    /* what was sent and not answered: just that, and if its failures are known it was executed */
+    if ((l->op == TL__LEASE_ACKING || l->is_repeat) && l->acking > l->acked) {
+        status = settle(c, until_us, l, l->acking);
+        if (status == TL_E_INVALID && l->failures > 0)
+            status = TL_OK;
+        l->acked = l->acking;
+        l->is_bare = false;
     }
+    if (status == TL_OK && l->schedule.settled > l->acked)
+        status = settle(c, until_us, l, l->schedule.settled);
     /* or its events have not come yet */
-    if (status == TL_OK && (l->claimed == NULL || settled < l->schedule.count)) {
+    if (status == TL_OK && (l->claimed == NULL || l->schedule.settled < l->schedule.count)) {
         struct tl__params p = TL_PARAMS_INIT;
 
         tl__param_uuid(&p, l->token);

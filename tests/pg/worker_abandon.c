@@ -55,6 +55,47 @@ static void hands_back_what_is_in_flight(void **state)
     batch = tl_batch_free(batch);
 }
 
+static tl_verdict fail_first(tl_delivery *d, void *userdata)
+{
+    struct handled *h = userdata;
+
+    (void)d;
+    return ++h->count == 1 ? TL_FAIL : TL_PENDING;
+}
+
+/* RET-8: a part with a failure is being settled, and its answer was not read yet */
+static void an_ack_on_its_way_is_no_obstacle(void **state)
+{
+    struct fixture *f = *state;
+    struct handled h = {0};
+
+    assert_status(
+        f->c, tl_subscribe(f->c, "s", "**", TL_SUBSCRIBE_OPTIONS(.ordering = TL_ORDERING_TOTAL)),
+        TL_OK);
+    assert_status(f->c,
+                  tl_worker_new(f->c, "m", NULL, TL_WORKER_OPTIONS(.lease_us = 200000), &h.worker),
+                  TL_OK);
+    assert_status(f->c, tl_worker_handle(h.worker, "s", fail_first, &h, NULL), TL_OK);
+    test_db_exec(f->db, "INSERT INTO trunkline.topic_bus (type, data, key) SELECT 'a', '1', i "
+                        "FROM generate_series(1, 3) i");
+    for (int i = 0; i < 10000 && h.count < 2; i++) {
+        assert_true(tl_worker_process(h.worker) >= 0);
+        usleep(1000);
+    }
+    assert_int_equal(h.count, 2);
+    usleep(150000); /* half of a lease: then a part is settled; nobody else would take it over */
+    assert_true(tl_worker_process(h.worker) >= 0);
+    for (int i = 0;
+         query_number(f->db, "SELECT count(*) FROM trunkline.dead_letters") == 0 && i < 10000; i++)
+        usleep(1000);
+    assert_int_equal(query_number(f->db, "SELECT count(*) FROM trunkline.dead_letters"), 1);
+    assert_status(f->c, tl_worker_abandon(h.worker), TL_OK);
+    h.worker = tl_worker_free(h.worker);
+    assert_int_equal(query_number(f->db, "SELECT count(*) FROM trunkline.leases WHERE held"), 0);
+    assert_int_equal(query_number(f->db, "SELECT sum(events) FROM trunkline.leases"), 2);
+    assert_int_equal(query_number(f->db, "SELECT count(*) FROM trunkline.dead_letters"), 1);
+}
+
 static void without_leases_it_does_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -69,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test_with_client(hands_back_what_is_in_flight),
+        test_with_client(an_ack_on_its_way_is_no_obstacle),
         test_with_client(without_leases_it_does_nothing),
     };
 
