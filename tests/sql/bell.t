@@ -25,6 +25,16 @@ subtest 'a publisher in flight' => sub {
     is(disarm(), 't', 'disarmed');
 };
 
+# Nobody else sees that topic, nor that its register is locked: that the bell is held is all there is.
+subtest 'a publisher in flight in a topic of its own' => sub {
+    $publisher->do("BEGIN; SELECT trunkline.create_topic('own'); SELECT trunkline.publish('a', '1', 'own')");
+    is(arm(), 'f', 'keeps the sentinel from arming');
+    $publisher->do('COMMIT');
+    is(arm(), 't', 'until it has ended');
+    is(rings(), 0, 'and has not notified');
+    is(disarm(), 't', 'disarmed');
+};
+
 subtest 'a publisher after arming' => sub {
     arm();
     $publisher->do("BEGIN; $publish; $publish; SELECT trunkline.publish('a', '1', 'store')");
