@@ -604,7 +604,7 @@ static void end(struct tl__lane *lane, tl_status status)
     uv_poll_stop(&lane->worker_poll);
     arm_timer(lane, UINT64_MAX);
     for (size_t i = 0; lane->settings.kinds[i]; i++)
-        if (lane->settings.kinds[i]->abort)
+        if (lane->settings.kinds[i]->abort && lane->envs[i].shared)
             lane->settings.kinds[i]->abort(&lane->envs[i]);
     /* nothing handles them any more: others need not wait for the leases to expire */
     if (status == TL_E_CANCELLED && (status = tl_worker_abandon(lane->worker)) != TL_OK)
@@ -757,8 +757,8 @@ static bool watch(struct tl__lane *lane)
 {
     uv_loop_t *loop = lane->loop;
 
-    uv_mutex_init(&lane->lock);
-    uv_async_init(loop, &lane->async, on_async);
+    if (uv_async_init(loop, &lane->async, on_async) != 0)
+        return false;
     lane->async.data = lane;
     uv_prepare_init(loop, &lane->prepare);
     lane->prepare.data = lane;
@@ -773,6 +773,24 @@ static bool watch(struct tl__lane *lane)
            uv_poll_start(&lane->worker_poll, UV_READABLE, on_worker_ready) == 0;
 }
 
+static void close_handle(void *handle)
+{
+    if (uv_handle_get_type(handle) != UV_UNKNOWN_HANDLE)
+        uv_close(handle, NULL);
+}
+
+/* Out of file descriptors: take back what was opened. The loop has nothing else yet. */
+static void unwatch(struct tl__lane *lane)
+{
+    close_handle(&lane->worker_poll);
+    close_handle(&lane->timer_poll);
+    close_handle(&lane->prepare);
+    close_handle(&lane->async);
+    (void)uv_run(lane->loop, UV_RUN_DEFAULT);
+    if (lane->timer_fd >= 0)
+        close(lane->timer_fd);
+}
+
 tl_status tl__lane_open(const struct tl__lane_settings *settings, uv_loop_t *loop,
                         struct tl__lane **ret)
 {
@@ -782,16 +800,20 @@ tl_status tl__lane_open(const struct tl__lane_settings *settings, uv_loop_t *loo
         return TL_E_NOMEM;
     lane->settings = *settings;
     lane->loop = loop;
+    lane->timer_fd = -1;
     tl_status status = connect_worker(lane);
+    if (status == TL_OK && !watch(lane)) {
+        tl__log_event(TL_LOG_ERROR, "start_failed", "message", "cannot watch the connection", NULL);
+        unwatch(lane);
+        status = TL_E_LIMIT;
+    }
     if (status != TL_OK) {
+        tl_worker_free(lane->worker);
         tl_client_close(lane->client);
         free(lane);
         return status;
     }
-    if (!watch(lane)) { /* out of file descriptors: the program ends, nothing to take back */
-        tl__log_event(TL_LOG_ERROR, "start_failed", "message", "cannot watch the connection", NULL);
-        return TL_E_LIMIT;
-    }
+    uv_mutex_init(&lane->lock);
     for (size_t i = 0; settings->kinds[i]; i++) {
         lane->envs[i] = (struct tl__sink_env){
             .loop = loop,

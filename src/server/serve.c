@@ -33,7 +33,7 @@ struct daemon {
     struct tl__control *control;
     struct tl__journal *journal;
     struct tl__lane *lane;
-    tl_status lane_status, sql_status;
+    tl_status start_status, lane_status, sql_status;
     bool has_lane_ended, is_stopping, is_aborted, is_late, is_abandoned;
     /* The SQL thread. @locks: sql_lock guards these; sql_lane is NULL while it does not run. */
     uv_mutex_t sql_lock;
@@ -80,13 +80,17 @@ static void run_sql_lane(void *userdata)
     struct tl__lane *lane = NULL;
     uv_loop_t loop;
 
-    uv_loop_init(&loop);
-    if (tl__lane_open(&settings, &loop, &lane) == TL_OK)
+    int failed = uv_loop_init(&loop);
+    if (failed)
+        tl__log_event(TL_LOG_ERROR, "start_failed", "message", uv_strerror(failed), NULL);
+    else if (tl__lane_open(&settings, &loop, &lane) == TL_OK)
         d->sql_lane = lane; /* the starter holds the lock and waits */
     uv_sem_post(&start->is_started);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    tl__lane_free(lane);
-    uv_loop_close(&loop);
+    if (!failed) {
+        uv_run(&loop, UV_RUN_DEFAULT);
+        tl__lane_free(lane);
+        uv_loop_close(&loop);
+    }
     uv_async_send(&d->sql_ended);
 }
 
@@ -158,7 +162,7 @@ static bool has_sql_ended(struct daemon *d)
 
 static void close_handle(void *handle)
 {
-    if (!uv_is_closing(handle))
+    if (uv_handle_get_type(handle) != UV_UNKNOWN_HANDLE && !uv_is_closing(handle))
         uv_close(handle, NULL);
 }
 
@@ -287,23 +291,28 @@ static void on_ready(void *userdata)
     notify_systemd("READY=1");
 }
 
-static void watch_signals(struct daemon *d)
+static bool watch_signals(struct daemon *d)
 {
     static const int numbers[3] = {SIGTERM, SIGINT, SIGHUP};
 
-    for (int i = 0; i < 3; i++) {
-        uv_signal_init(d->loop, &d->signals[i]);
-        d->signals[i].data = d;
-        uv_signal_start(&d->signals[i], on_signal, numbers[i]);
-    }
     uv_timer_init(d->loop, &d->stop_timer);
-    d->stop_timer.data = d;
-    uv_async_init(d->loop, &d->sql_ended, on_sql_ended);
-    d->sql_ended.data = d;
+    if (uv_async_init(d->loop, &d->sql_ended, on_sql_ended) != 0)
+        return false;
+    d->stop_timer.data = d->sql_ended.data = d;
+    for (int i = 0; i < 3; i++) {
+        if (uv_signal_init(d->loop, &d->signals[i]) != 0)
+            return false;
+        d->signals[i].data = d;
+        if (uv_signal_start(&d->signals[i], on_signal, numbers[i]) != 0)
+            return false;
+    }
+    return true;
 }
 
 static tl_status result_of(const struct daemon *d)
 {
+    if (d->start_status < 0)
+        return d->start_status;
     if (d->is_aborted)
         return TL_E_CANCELLED;
     if (d->is_late)
@@ -327,14 +336,16 @@ static tl_status serve(struct daemon *d)
 
     if (status != TL_OK)
         return status;
-    watch_signals(d);
-    d->control = tl__control_start(&(struct tl__control_settings){.options = d->options,
-                                                                  .on_list = on_list,
-                                                                  .on_resends = on_resends,
-                                                                  .userdata = d,
-                                                                  .journal = d->journal});
+    if (watch_signals(d))
+        d->control = tl__control_start(&(struct tl__control_settings){.options = d->options,
+                                                                      .on_list = on_list,
+                                                                      .on_resends = on_resends,
+                                                                      .userdata = d,
+                                                                      .journal = d->journal});
     if (!d->control) {
-        tl__log_event(TL_LOG_ERROR, "start_failed", "message", "cannot start a thread", NULL);
+        tl__log_event(TL_LOG_ERROR, "start_failed", "message", "out of threads or file descriptors",
+                      NULL);
+        d->start_status = TL_E_LIMIT;
         tl__lane_post_abort(d->lane);
     }
     uv_run(d->loop, UV_RUN_DEFAULT);

@@ -102,4 +102,24 @@ tl_ok(['publish', '--ndjson', '--db', $db], stdin => join '', map { '{"type":"a.
 my $mute = start_program(['sh', '-c', 'exec "$0" read --db "$1" <&- >&-', $bin, $db]);
 is wait_exit($mute), 6, 'results that nobody can get are an error';
 like slurp($mute->{err}), qr/cannot write results/, 'named' or diag slurp($mute->{err});
+
+# Too few file descriptors, wherever it is that they run out: an error or a daemon that stops in order.
+for my $first (0 .. 3) {
+    my @few = map { start_program(['sh', '-c', 'ulimit -n "$0" && exec "$1" serve -v --db "$2"', $_, $bin, $db],
+        env => {ASAN_OPTIONS => join ':', $ENV{ASAN_OPTIONS} // (), 'detect_leaks=0'}) } map { 12 + $first + 4 * $_ } 0 .. 5;
+    for my $few (@few) {
+        my ($limit) = $few->{command} =~ /"\$2" (\d+)/;
+        my $has_ended = sub { slurp("/proc/$few->{pid}/stat") =~ /\) Z/ };
+        wait_for(sub {
+            my $log = slurp($few->{err});
+            return $log =~ /event=database_lost/ || ($log =~ /event=ready/ && $log =~ /event=start_failed|event=served subscription=s /) || $has_ended->();
+        });
+        if ($has_ended->()) {
+            my $rc = wait_exit($few);
+            ok $rc > 0 && $rc < 128 && slurp($few->{err}) =~ /start_failed|trunkline: error/, "$limit files: an error" or diag "$rc: " . slurp($few->{err});
+        } else {
+            is stop_program($few), 0, "$limit files: it stops" or diag slurp($few->{err});
+        }
+    }
+}
 done_testing;
