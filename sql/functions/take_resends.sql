@@ -31,7 +31,8 @@ BEGIN
         tenant_id := e.tenant_id;
         data := e.data::text;
         created_us := (extract(epoch FROM e.created_at) * 1000000)::bigint;
-        expires_us := (extract(epoch FROM e.expires_at) * 1000000)::bigint;
+        -- one that no number of microseconds can say must not hold up the others
+        expires_us := CASE WHEN isfinite(e.expires_at) THEN (extract(epoch FROM least(e.expires_at, '294247-01-01 00:00:00Z')) * 1000000)::bigint END;
         -- as the library writes an event
         body := format('{"position":%s,"id":%s,"type":%s,"source":%s,"stream":%s,"version":%s,"key":%s,"tenant_id":%s,"data":%s,"metadata":%s,"expires_at":%s,"created_at":%s}',
             e."position", to_json(e.id), to_json(e.type), coalesce(to_json(e.source), 'null'), coalesce(to_json(e.stream), 'null'),

@@ -298,6 +298,9 @@ subtest 'SUB-11 resend' => sub {
     attempt('r', event => $theirs, n => $mine_at);
     cmp_ok($s->do("SELECT trunkline.webhook_resend('r', '$theirs')"), '>', 0, 'once it was tried');
     cmp_ok($s->do("SELECT trunkline.webhook_resend('r', '$mine')"), '>', 0, 'or published by publish() within the dedup window');
+    $s->do("SELECT trunkline.webhook_resend('r', '" . $publish->(qq('a.b', '{"x": 1}', tenant_id => 't', key => 'e$_', expires_at => '$_')) . "')") for 'infinity', '294276-12-31', '-infinity', '2100-01-01 00:00:00Z';
+    is($s->do("SELECT string_agg(key || ' ' || coalesce(expires_us::text, ''), ',' ORDER BY resend_id) FROM trunkline.take_resends('d3') WHERE key LIKE 'e%'"),
+        'einfinity ,e294276-12-31 9223371244800000000,e-infinity ,e2100-01-01 00:00:00Z 4102444800000000', 'an end of life that no number of microseconds can say holds up nobody');
     $s->do("UPDATE trunkline.subscriptions SET active = false, paused_at = now() WHERE name = 'r'");
     refuses($s, "SELECT trunkline.webhook_resend('r', '$event')", 'TL005', {field => 'name'}, 'not while it is paused');
     is($s->do("SELECT count(*) FROM trunkline.take_resends('d2')"), 0, 'nor is what was asked for before');
