@@ -53,7 +53,7 @@ VALGRIND_TESTS = unit $(addprefix pg/,append connection delayed live_loop migrat
 check-valgrind: bootstrap-nightly build ## unit tests, the client and the daemon under valgrind, where it is quick enough
 	@$(RUN_TESTS) --build $(BUILD) --wrap tools/valgrind $(VALGRIND_TESTS)
 
-# All of it, whatever fails; what is not there in this checkout is named. HOURS is for soak.
+# All of it, whatever fails. HOURS is for soak, TIME for fuzz.
 NIGHTLY = test-pg14 test-pg16 test-pg17 test-pg18 check-tsan check-valgrind model mutants analyze fuzz soak
 .PHONY: nightly
 nightly: ## hours: other PostgreSQL versions, sanitizers, models, mutants, fuzzing
