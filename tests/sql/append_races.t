@@ -190,7 +190,8 @@ for my $level ('REPEATABLE READ', 'SERIALIZABLE') {
         is($a->do("BEGIN ISOLATION LEVEL $level; " . event("$n-9", 0) . '; ' . event("$n-9", 1) . '; COMMIT'), "1|f\n2|f", 'twice in one too');
         $a->do("BEGIN ISOLATION LEVEL $level; " . event("$n-10", 0));
         $b->do("BEGIN ISOLATION LEVEL $level; " . event("$n-11", 0) . '; COMMIT');
-        is($a->error('COMMIT')->{state}, 'none', 'streams do not get in each other\'s way');
+        # Locks of SERIALIZABLE are of pages, or of a table where the planner reads all of it: a conflict need not be one.
+        like($a->error('COMMIT')->{state}, $level eq 'SERIALIZABLE' ? qr/^(none|40001)$/ : qr/^none$/, 'streams do not get in each other\'s way');
     };
 }
 
