@@ -44,7 +44,7 @@ BEGIN
     n := CASE WHEN total IS NULL THEN 2 ELSE 0 END;
     -- OFFSET 0 and scalar subqueries with an order: see claim_many()
     FOR it IN
-        SELECT s.subscription_id, u.room, x.i,
+        SELECT s.subscription_id, u.room, x.i, c.cursor AS seen, s.ordering = 'none' AS is_free,
                s.slots = 1 AND (s.resize_at, s.drain_at) IS NULL AND NOT v.has_replays AND l.held IS DISTINCT FROM 0 AND r.is_due IS NULL AND u.room IS NOT NULL AS is_plain
           FROM (SELECT claim_live.subscriptions AS ids, claim_live.capacity AS rooms, numbers AS topic_ids, horizons AS lasts,
                        EXISTS (SELECT FROM @extschema@.replays) AS has_replays, now_at AS at OFFSET 0) v
@@ -94,8 +94,10 @@ BEGIN
         h := horizons[fresh.i];
         SELECT c.cursor, c.epoch INTO now FROM @extschema@.cursors c
          WHERE c.subscription_id = fresh.subscription_id AND c.slot = 0 AND c.cursor < h FOR UPDATE SKIP LOCKED;
-        IF NOT FOUND THEN
-            n := 0; -- it is in flight, or another claimer is at it
+        IF NOT FOUND AND fresh.is_free AND fresh.seen < h THEN
+            n := 2; -- another claimer is at it, who may leave something: claim_many() waits for him
+        ELSIF NOT FOUND THEN
+            n := 0; -- it is in flight, or another claimer is at it, who will hold the one lease there is
         ELSE
             -- A later statement than the lock on the cursor: it sees every lease given, every change made before.
             PERFORM FROM @extschema@.subscriptions s
@@ -106,9 +108,12 @@ BEGIN
                 AND NOT EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id)
                 AND NOT EXISTS (SELECT FROM @extschema@.replays p WHERE p.subscription_id = s.subscription_id);
             IF NOT FOUND OR h - now.cursor > least(fresh.room, coalesce(ranges - 1, 255)) THEN
-                RETURN QUERY SELECT * FROM @extschema@.claim_many(claim_live.subscriptions, claim_live.capacity, lease, claim_live.owner, true, ranges);
-                RETURN;
+                n := 2;
             END IF;
+        END IF;
+        IF n > 1 THEN
+            RETURN QUERY SELECT * FROM @extschema@.claim_many(claim_live.subscriptions, claim_live.capacity, lease, claim_live.owner, true, ranges);
+            RETURN;
         END IF;
     END IF;
     subscription_id := 0;

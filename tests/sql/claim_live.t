@@ -189,6 +189,28 @@ subtest 'as claim_many' => sub {
     }
 };
 
+# Whoever takes no part of an order waits for the other claimer, who may leave something or roll back.
+subtest 'beside another claimer' => sub {
+    for my $case (['none', 'COMMIT', 1], ['none', 'ROLLBACK', 0]) {
+        my ($ordering, $end, $left) = @$case;
+        my $id = feed('beside', "pattern => '**', ordering => '$ordering'");
+        my @wrote = map { insert($w1) } 1 .. 3;
+        $w1->do("BEGIN; SELECT count(*) FROM trunkline.claim('beside', max_events => 1)");
+        $s->start("SELECT \"position\" FROM trunkline.claim_live('{$id}', '{9}', '1 h', 'me', 256, 0, true) WHERE id IS NOT NULL");
+        $s->wait_blocked;
+        $w1->do($end);
+        is($s->finish, join("\n", @wrote[$left .. 2]), "$ordering, $end: it waits and gets the rest");
+        $main->do("SELECT trunkline.unsubscribe('beside', true)");
+    }
+    my $id = feed('beside');
+    insert($w1);
+    $w1->do("BEGIN; SELECT count(*) FROM trunkline.claim('beside')");
+    is(take($id), '', 'key: it does not wait for a lease that it could not have');
+    $w1->do('ROLLBACK');
+    isnt(take($id), '', 'and has it when there is one');
+    $main->do("SELECT trunkline.unsubscribe('beside', true)");
+};
+
 subtest 'replays' => sub {
     my $id = feed('replayed');
     take($id);
