@@ -125,11 +125,13 @@ typedef struct tl_client_options {
     const char *schema;           /* NULL: "trunkline" */
     const char *application_name; /* NULL: what the conninfo says, else "libtrunkline" */
     uint64_t connect_timeout_us;  /* 0: 10 s */
-    uint64_t timeout_us;          /* limit of each call; 0: 30 s */
-    uint64_t reconnect_base_us;   /* first pause of worker and waiter reconnects; 0: 100 ms */
-    uint64_t reconnect_cap_us;    /* longest pause; 0: 30 s */
-    uint32_t reconnect_attempts;  /* 0: for ever; else a worker gives up with TL_E_CONNECTION */
-    tl_log_fn log;                /* NULL: silent */
+    /* limit of each call; 0: 30 s. The server is asked to cancel then: one that is stopped (SIGSTOP) and
+     * takes no request holds the call until it goes on or the connection breaks. */
+    uint64_t timeout_us;
+    uint64_t reconnect_base_us;  /* first pause of worker and waiter reconnects; 0: 100 ms */
+    uint64_t reconnect_cap_us;   /* longest pause; 0: 30 s */
+    uint32_t reconnect_attempts; /* 0: for ever; else a worker gives up with TL_E_CONNECTION */
+    tl_log_fn log;               /* NULL: silent */
     void *log_userdata;
     uint64_t poll_interval_us; /* fallback poll of tl_client_wait and live subscriptions; 0: 1 s */
     bool no_listen;            /* these two never LISTEN: poll only (transaction-pooling proxies) */

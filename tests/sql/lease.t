@@ -86,6 +86,18 @@ subtest 'two claimers at one slot' => sub {
     $a->do('ROLLBACK');
     is((claim($b, $f))[1], 't1:1 t2:1 t3:1 t4:1', 'rolled back, a claim has never been');
 
+    # the look of a claim is older than its locks: what it saw without a lease may have one when its turn comes
+    my ($free, $kept) = (feed('look_none', 2, "ordering => 'none'"), feed('look_key', 4, "ordering => 'key'"));
+    my %id = map { split /\|/ } split /\n/, $main->do("SELECT name, subscription_id FROM trunkline.subscriptions WHERE name IN ('$free', '$kept')");
+    $a->do('BEGIN');
+    claim($a, $free, 'max_events => 1');
+    $b->start("SELECT topic.name, type FROM trunkline.claim_many('{$id{$free},$id{$kept}}', '{9,2}') c JOIN trunkline.subscriptions s USING (subscription_id) JOIN trunkline.topics topic USING (topic_id)");
+    $b->wait_blocked;
+    is($main->do("SELECT count(*) FROM trunkline.claim('$kept', max_events => 1)"), 1, 'while a claim waits, another slot that it saw free is leased');
+    $a->do('COMMIT');
+    is($b->finish, "$free|t2", 'which gets no second lease');
+    is($main->do("SELECT count(*) FROM trunkline.leases WHERE subscription_id = $id{$kept}"), 1, 'the first one is the only one');
+
     $f = feed('race_none', 4, "ordering => 'none'");
     $a->do('BEGIN');
     is((claim($a, $f, 'max_events => 2'))[1], 't1:1 t2:1', 'none: the same');
