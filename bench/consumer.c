@@ -277,12 +277,30 @@ static void work(const char *conninfo, const char *subscription, uint32_t claim_
     tl_client_close(c);
 }
 
-static void listen_only(const char *conninfo)
+/* The least that a consumer of a table does: one trip that reads the row and stores how far it has come. */
+static void read_row(PGconn *conn, const char *position)
+{
+    PGresult *res = PQexecPrepared(conn, "row", 1, &position, NULL, NULL, 0);
+    const char *data;
+
+    if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != 1)
+        die("listener", PQerrorMessage(conn));
+    data = PQgetvalue(res, 0, 0);
+    saw(strncmp(data, "{\"t\": ", 6) == 0 ? data + 6 : NULL);
+    PQclear(res);
+}
+
+static void listen_only(const char *conninfo, bool reads)
 {
     PGconn *conn = connect_to(conninfo, "trunkline-bench listener");
     PGnotify *n;
 
-    sql_exec(conn, "LISTEN bench");
+    sql_exec(conn, "SET synchronous_commit = off; LISTEN bench");
+    if (reads)
+        PQclear(PQprepare(conn, "row",
+                          "WITH u AS (UPDATE bench_reader SET \"position\" = $1::bigint) "
+                          "SELECT data FROM bench_bare WHERE \"position\" = $1::bigint",
+                          0, NULL));
     puts("ready");
     fflush(stdout);
     for (;;) {
@@ -291,7 +309,10 @@ static void listen_only(const char *conninfo)
         if (!PQconsumeInput(conn))
             die("listener", PQerrorMessage(conn));
         while ((n = PQnotifies(conn)) != NULL) {
-            saw(n->extra);
+            if (reads)
+                read_row(conn, n->extra);
+            else
+                saw(n->extra);
             seen.handled++;
             PQfreemem(n);
         }
@@ -307,8 +328,8 @@ int consumer_main(int argc, char **argv)
     if (argc != 6)
         die("consumer", "is started by trunkline-bench only");
     seen.latency_us = need(malloc(MAX_LATENCIES * sizeof seen.latency_us[0]));
-    if (strcmp(argv[2], "listener") == 0)
-        listen_only(argv[3]);
+    if (strcmp(argv[2], "listener") == 0 || strcmp(argv[2], "reader") == 0)
+        listen_only(argv[3], argv[2][0] == 'r');
     else if (!peer_work(argv[2], argv[3], argv[4], argv[5]))
         work(argv[3], argv[4], (uint32_t)strtoul(argv[5], NULL, 10),
              strcmp(argv[2], "fanout") == 0);

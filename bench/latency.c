@@ -31,7 +31,16 @@ static const char notify_sql[] =
     "WITH i AS (INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
     "RETURNING \"position\", id) SELECT \"position\", id, pg_notify('bench', $4) FROM i";
 
-enum { BARE, TRUNKLINE, VARIANTS };
+/* The notification brings the position of a row to read. */
+static const char announce_sql[] =
+    "WITH i AS (INSERT INTO bench_bare (type, tenant_id, data) VALUES ($1, $2, $3) "
+    "RETURNING \"position\", id) SELECT \"position\", id, pg_notify('bench', \"position\"::text) "
+    "FROM i";
+
+enum { BARE, TRUNKLINE, READER, VARIANTS };
+
+static const char *const kinds[] = {"listener", "worker", "reader"};
+static const char *const names[] = {"INSERT + NOTIFY", "Trunkline", "INSERT + NOTIFY, row read"};
 
 static void add_latencies(struct samples *s, struct consumed seen)
 {
@@ -50,13 +59,12 @@ static void run(const struct bench *b, struct pool *pool, int variant, const str
 
     if (variant == TRUNKLINE)
         sql_exec(b->admin, "SELECT trunkline.subscribe('bench/latency', '**')");
-    c = consumer_start(b, variant == BARE ? "listener" : "worker", "bench/latency", 100);
+    c = consumer_start(b, kinds[variant], "bench/latency", 100);
     sent = pool_run_paced(pool, st, variant == BARE ? stamp_both : stamp_data, per_s,
                           b->latency_round_s, s->commit_us + s->commits, MAX_SAMPLES - s->commits);
     if (sent < (size_t)(b->latency_round_s * per_s))
-        report_note("%s did not keep up: %zu of %.0f events sent in twice the time",
-                    variant == BARE ? "INSERT + NOTIFY" : "Trunkline", sent,
-                    b->latency_round_s * per_s);
+        report_note("%s did not keep up: %zu of %.0f events sent in twice the time", names[variant],
+                    sent, b->latency_round_s * per_s);
     s->commits += sent;
     s->commits = s->commits < MAX_SAMPLES ? s->commits : MAX_SAMPLES;
     upto = (int64_t)sent;
@@ -97,9 +105,11 @@ static void measure_rate(const struct bench *b, const char *section, int per_s, 
 {
     struct pool *pool = pool_open(b->conninfo, per_s > 1000 ? 32 : 8);
     struct statement st[VARIANTS] = {{.name = "notify", .sql = notify_sql},
-                                     {.name = "topic", .sql = topic_sql}};
+                                     {.name = "topic", .sql = topic_sql},
+                                     {.name = "announce", .sql = announce_sql}};
+    int variants = f[READER].rounds != 0 ? VARIANTS : READER;
 
-    for (int v = 0; v < VARIANTS; v++) {
+    for (int v = 0; v < variants; v++) {
         statement_row(&st[v]);
         pool_prepare(pool, &st[v]);
         samples[v].n = samples[v].commits = 0;
@@ -108,13 +118,13 @@ static void measure_rate(const struct bench *b, const char *section, int per_s, 
     f[TRUNKLINE] =
         (struct figure){section, "INSERT into the topic to a handler", "ms", &f[BARE], b->rounds};
     for (int round = 0; round < b->rounds; round++) {
-        for (int v = 0; v < VARIANTS; v++)
+        for (int v = 0; v < variants; v++)
             run(b, pool, v, &st[v], per_s, &samples[v], &f[v], round);
     }
-    for (int v = 0; v < VARIANTS; v++)
+    for (int v = 0; v < variants; v++)
         report_figure(&f[v]);
-    note_quantiles("INSERT + NOTIFY", &samples[BARE]);
-    note_quantiles("Trunkline", &samples[TRUNKLINE]);
+    for (int v = 0; v < variants; v++)
+        note_quantiles(names[v], &samples[v]);
     pool_close(pool);
 }
 
@@ -131,7 +141,13 @@ void measure_latency(const struct bench *b)
     static struct figure f[VARIANTS];
 
     report_section("Latency from publish to handler at 50 events/s", note);
+    sql_exec(b->admin,
+             "DROP TABLE IF EXISTS bench_reader; CREATE TABLE bench_reader AS SELECT 0::bigint AS "
+             "\"position\"");
+    f[READER] = (struct figure){"latency-50", "the same, and it reads the row and stores its place",
+                                "ms", &f[BARE], b->rounds};
     measure_rate(b, "latency-50", 50, f, samples);
+    f[READER].rounds = 0; /* the floor of an event on its own is enough */
     report_ratio_max("50 events/s: p50", &f[TRUNKLINE], &f[BARE], 1.5, "x INSERT + NOTIFY");
     report_bar_max("50 events/s: p99", quantile_ms(&samples[TRUNKLINE], 0.99), 10, "ms");
     report_bars_of("speed");
