@@ -122,10 +122,11 @@ static void stop_daemon(pid_t pid)
 }
 
 /* Since they started; a process that ended meanwhile is missing in the second reading, so the daemon
- * still runs then. */
+ * still runs then, and workers of autovacuum, which come and go, are left out. */
 static uint64_t server_cpu_ns(const struct bench *b)
 {
-    PGresult *res = PQexec(b->admin, "SELECT pid FROM pg_stat_activity");
+    PGresult *res = PQexec(
+        b->admin, "SELECT pid FROM pg_stat_activity WHERE backend_type <> 'autovacuum worker'");
     uint64_t sum = 0;
 
     for (int i = 0; i < PQntuples(res); i++)
