@@ -73,7 +73,7 @@ static void an_ack_on_its_way_is_no_obstacle(void **state)
         f->c, tl_subscribe(f->c, "s", "**", TL_SUBSCRIBE_OPTIONS(.ordering = TL_ORDERING_TOTAL)),
         TL_OK);
     assert_status(f->c,
-                  tl_worker_new(f->c, "m", NULL, TL_WORKER_OPTIONS(.lease_us = 200000), &h.worker),
+                  tl_worker_new(f->c, "m", NULL, TL_WORKER_OPTIONS(.lease_us = 5000000), &h.worker),
                   TL_OK);
     assert_status(f->c, tl_worker_handle(h.worker, "s", fail_first, &h, NULL), TL_OK);
     test_db_exec(f->db, "INSERT INTO trunkline.topic_bus (type, data, key) SELECT 'a', '1', i "
@@ -83,7 +83,7 @@ static void an_ack_on_its_way_is_no_obstacle(void **state)
         usleep(1000);
     }
     assert_int_equal(h.count, 2);
-    usleep(150000); /* half of a lease: then a part is settled; nobody else would take it over */
+    usleep(2600000); /* a part is settled after half of the lease, which must not end meanwhile */
     assert_true(tl_worker_process(h.worker) >= 0);
     for (int i = 0;
          query_number(f->db, "SELECT count(*) FROM trunkline.dead_letters") == 0 && i < 10000; i++)
