@@ -202,18 +202,26 @@ static void a_connection_that_dies_under_a_read_loses_nothing(void **state)
     free(b);
 }
 
-static void without_memory_a_range_is_read_later(void **state)
+/* One subscriber to a backlog of bus. */
+static tl_worker *lone_worker(struct env *e, struct book *b, uint64_t lease_us)
 {
-    struct env *e = *state;
-    struct book *b = calloc(1, sizeof *b);
     tl_router *r = new_router();
     tl_worker *w;
 
     *b = (struct book){.env = e, .type = "a.b"};
     backlog(e, "bus", "a.b");
     route(r, NULL, "a", b);
-    w = new_worker(e->client, r, TL_WORKER_OPTIONS(.lease_us = 5000000)); /* it has to expire */
+    w = new_worker(e->client, r, TL_WORKER_OPTIONS(.lease_us = lease_us));
     tl_router_free(r);
+    return w;
+}
+
+static void without_memory_a_range_is_read_later(void **state)
+{
+    struct env *e = *state;
+    struct book *b = calloc(1, sizeof *b);
+    tl_worker *w = lone_worker(e, b, 5000000); /* it has to expire */
+
     failing_bytes = 256; /* the flags of a range: no claim of rows is as large at first */
     drive_one(w, is_settled, e);
     assert_int_equal(failing_bytes, 0); /* it did fail */
@@ -233,14 +241,8 @@ static void an_unread_range_is_handed_back(void **state)
 {
     struct env *e = *state;
     struct book *b = calloc(1, sizeof *b);
-    tl_router *r = new_router();
-    tl_worker *w;
+    tl_worker *w = lone_worker(e, b, 3600000000);
 
-    *b = (struct book){.env = e, .type = "a.b"};
-    backlog(e, "bus", "a.b");
-    route(r, NULL, "a", b);
-    w = new_worker(e->client, r, TL_WORKER_OPTIONS(.lease_us = 3600000000));
-    tl_router_free(r);
     reads = 0;
     is_refused = true;
     drive_one(w, has_tried_to_read, NULL);
