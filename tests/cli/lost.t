@@ -9,12 +9,7 @@ use TrunklineTest;
 
 my $db = new_database();
 $ENV{TRUNKLINE_DB} = $db;
-my $psql = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/psql" : 'psql';
-my $fifo = workdir() . '/sql';
-system('mkfifo', $fifo) == 0 or die;
-my $session = start_program(['sh', '-c', "exec '$psql' -XqAt -d '$db' < '$fifo'"]);
-open my $sql, '>', $fifo or die;
-$sql->autoflush(1);
+my ($session, $sql) = psql_session($db);
 # Where the rows go, so that they wait when they are executed, not when they are prepared.
 print {$sql} q(BEGIN; DO $$ DECLARE leaf regclass; BEGIN FOR leaf IN SELECT relid FROM unnest('{trunkline.topic_bus,trunkline.topic_store}'::regclass[]) t,
     pg_partition_tree(t) WHERE isleaf LOOP EXECUTE 'LOCK TABLE ' || leaf || ' IN ACCESS EXCLUSIVE MODE'; END LOOP; END $$; SELECT 'locked';), "\n";

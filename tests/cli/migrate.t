@@ -69,11 +69,7 @@ $out = tl_ok(['doctor', '--json']);
 my %checks = map { $_->{check} => $_ } map { decode($_) } split /\n/, $out;
 is_deeply [sort keys %checks], [sort qw(database server schema functions listeners horizon subscriptions webhooks)], 'doctor looks at';
 is_deeply [grep { $_->{state} ne 'ok' } values %checks], [], 'and all is well';
-my $fifo = workdir() . '/sql';
-system('mkfifo', $fifo) == 0 or die;
-my $session = start_program(['sh', '-c', "PGAPPNAME=slow_app exec '$psql' -XqAt -d '$db' < '$fifo'"]);
-open my $sql, '>', $fifo or die;
-$sql->autoflush(1);
+my ($session, $sql) = psql_session($db, PGAPPNAME => 'slow_app');
 print {$sql} "BEGIN; SELECT position FROM trunkline.publish('a.b', '1');\n";
 ok wait_for(sub { slurp($session->{out}) =~ /\d/ }), 'an open transaction has published';
 like tl_ok(['doctor']), qr/^horizon +ok +topic bus waits for pid \d+ \(slow_app, idle in transaction, open for [\d:]+\)$/m,

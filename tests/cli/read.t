@@ -85,12 +85,7 @@ is join(',', @live), query($db, q(SELECT string_agg(position::text, ',' ORDER BY
 # A transaction that commits late is waited for, not skipped.
 my $late = start_program([$bin, 'tail', '--json', '--pattern', 'late.*', '-n', 2]);
 ok wait_for(sub { slurp($late->{err}) =~ /waiting/ }), 'tail waits';
-my $psql = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/psql" : 'psql';
-my $fifo = workdir() . '/sql';
-system('mkfifo', $fifo) == 0 or die;
-my $session = start_program(['sh', '-c', "exec '$psql' -XqAt -d '$db' < '$fifo'"]);
-open my $sql, '>', $fifo or die;
-$sql->autoflush(1);
+my ($session, $sql) = psql_session($db);
 print {$sql} "BEGIN; SELECT position FROM trunkline.publish('late.first', '1');\n";
 ok wait_for(sub { slurp($session->{out}) =~ /\d/ }), 'an open transaction has published';
 tl_ok(['publish', 'late.second', '2']);

@@ -118,12 +118,7 @@ is query($db, q(SELECT attempts, reason FROM trunkline.dead_letters WHERE subscr
 
 # A slow function does not hold up webhooks or commands.
 query($db, q(CREATE FUNCTION public.waits(event jsonb) RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_xact_lock(4711)'));
-my $psql = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/psql" : 'psql';
-my $fifo = "$dir/sql";
-system('mkfifo', $fifo) == 0 or die;
-my $session = start_program(['sh', '-c', "exec '$psql' -XqAt -d '$db' < '$fifo'"]);
-open my $sql, '>', $fifo or die;
-$sql->autoflush(1);
+my ($session, $sql) = psql_session($db);
 print {$sql} "SELECT pg_advisory_lock(4711); SELECT 'locked';\n";
 ok wait_for(sub { slurp($session->{out}) =~ /locked/ }), 'a lock is held';
 subscribe('sql/waits', 'wait.*', 'sql:public.waits');
@@ -146,11 +141,7 @@ is stop_program($serve), 0, 'stop';
 is query($db, 'SELECT count(*) FROM trunkline.leases WHERE held'), '0', 'nothing is held';
 
 # A function that does not end cannot keep the daemon from ending.
-$fifo = "$dir/sql2";
-system('mkfifo', $fifo) == 0 or die;
-$session = start_program(['sh', '-c', "exec '$psql' -XqAt -d '$db' < '$fifo'"]);
-open $sql, '>', $fifo or die;
-$sql->autoflush(1);
+($session, $sql) = psql_session($db);
 print {$sql} "SELECT pg_advisory_lock(4711); SELECT 'locked';\n";
 ok wait_for(sub { slurp($session->{out}) =~ /locked/ }), 'a lock is held again';
 $serve = start_serve($db, ['--stop-timeout', '200ms']);

@@ -11,7 +11,7 @@ use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(tl tl_ok start_program stop_program wait_exit wait_for new_database drop_database
-    query slurp spew decode workdir source_dir receiver start_serve taken_up);
+    query psql_session slurp spew decode workdir source_dir receiver start_serve taken_up);
 
 my $bin = $ENV{TRUNKLINE_BIN} or die "run the test by tools/run-tests\n";
 my $source = $ENV{TRUNKLINE_SOURCE} or die "run the test by tools/run-tests\n";
@@ -135,6 +135,19 @@ sub query {
     croak "$sql\n" . slurp($handle->{err}) if wait_exit($handle) != 0;
     chomp(my $out = slurp($handle->{out}));
     return $out;
+}
+
+# A psql that stays: (handle, file to print SQL to). Close the file to end it. %environment: of its own.
+sub psql_session {
+    my ($db, %environment) = @_;
+    my $psql = $ENV{PGBINDIR} ? "$ENV{PGBINDIR}/psql" : 'psql';
+    my $fifo = sprintf '%s/sql.%d', $dir, ++$count;
+    system('mkfifo', $fifo) == 0 or croak 'mkfifo';
+    local %ENV = (%ENV, %environment);
+    my $handle = start_program(['sh', '-c', "exec '$psql' -XqAt -d '$db' < '$fifo'"]);
+    open my $sql, '>', $fifo or croak $fifo;
+    $sql->autoflush(1);
+    return ($handle, $sql);
 }
 
 # tests/e2e/receiver.py on a free port: {port, log => sub: its requests}.
