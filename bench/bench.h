@@ -179,7 +179,6 @@ extern const char *const invoice;
 /* Add a parameter; a jsonb text begins with its version, \1. */
 void statement_text(struct statement *st, const char *value); /* borrowed */
 void statement_jsonb(struct statement *st, const char *versioned);
-void statement_null(struct statement *st);
 void statement_int8(struct statement *st, const char *big_endian); /* 8 bytes, borrowed */
 void put_int8(char *into, int64_t value);
 int64_t get_int8(const char *big_endian);

@@ -34,11 +34,6 @@ void statement_jsonb(struct statement *st, const char *versioned)
     add(st, versioned, strlen(versioned));
 }
 
-void statement_null(struct statement *st)
-{
-    add(st, NULL, 0);
-}
-
 void statement_int8(struct statement *st, const char *big_endian)
 {
     add(st, big_endian, 8);
@@ -74,9 +69,8 @@ void statement_row(struct statement *st)
 void statement_library_row(struct statement *st)
 {
     statement_text(st, event_type);
-    statement_null(st); /* key */
-    statement_text(st, event_tenant);
     statement_invoice(st);
+    statement_text(st, event_tenant);
 }
 
 void tables_create(const struct bench *b)

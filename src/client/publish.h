@@ -32,7 +32,7 @@ const char *tl__publish_template(const struct tl__element *el);
 /* Its parameters. json keeps the binary JSON that they point into. */
 tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, const char *topic,
                              struct tl__buf *json, struct tl__params *ret);
-/* "position", id[, deduplicated] of a row. */
+/* "position", id[, deduplicated] of a row, or id alone, made by next_id(). */
 void tl__receipt_from_row(const PGresult *res, int row, tl_receipt *ret);
 
 /* Elements that one statement stores, as arrays (publish_batch.c). */

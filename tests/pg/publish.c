@@ -78,6 +78,96 @@ static void absent_fields_stay_absent(void **state)
     batch = tl_batch_free(batch);
 }
 
+static void assert_text_is(const char *text, const char *expected)
+{
+    if (expected == NULL)
+        assert_null(text);
+    else
+        assert_string_equal(text, expected);
+}
+
+/* Each set of columns is a statement of its own. */
+static void every_shape_comes_back(void **state)
+{
+    enum { KEY = 1, TENANT = 2, SOURCE = 4, METADATA = 8, EXPIRES = 16, SHAPES = 32 };
+    struct fixture *f = *state;
+    tl_receipt receipts[SHAPES];
+    tl_batch *batch = NULL;
+
+    for (int i = 0; i < SHAPES; i++)
+        assert_status(
+            f->c,
+            tl_publish(f->c, NULL,
+                       TL_NEW_EVENT(.type = "a", .data = "{\"n\": 1}", .key = i & KEY ? "k" : NULL,
+                                    .tenant_id = i & TENANT ? "t" : NULL,
+                                    .source = i & SOURCE ? "s" : NULL,
+                                    .metadata = i & METADATA ? "{\"m\": 1}" : NULL,
+                                    .expires_at_us = i & EXPIRES ? 1767225600000001 : 0),
+                       &receipts[i]),
+            TL_OK);
+    assert_status(f->c, tl_read(f->c, NULL, &batch), TL_OK);
+    assert_int_equal(tl_batch_count(batch), SHAPES);
+    for (int i = 0; i < SHAPES; i++) {
+        const tl_event *e = tl_batch_event(batch, (size_t)i);
+
+        assert_int_equal(tl_event_position(e), receipts[i].position);
+        assert_string_equal(tl_event_id(e), receipts[i].id);
+        assert_string_equal(tl_event_type(e), "a");
+        assert_string_equal(tl_event_data(e, NULL), "{\"n\": 1}");
+        assert_text_is(tl_event_key(e), i & KEY ? "k" : NULL);
+        assert_text_is(tl_event_tenant_id(e), i & TENANT ? "t" : NULL);
+        assert_text_is(tl_event_source(e), i & SOURCE ? "s" : NULL);
+        assert_text_is(tl_event_metadata(e, NULL), i & METADATA ? "{\"m\": 1}" : NULL);
+        assert_int_equal(tl_event_expires_at_us(e), i & EXPIRES ? 1767225600000001 : 0);
+    }
+    batch = tl_batch_free(batch);
+}
+
+static void assert_stored_at(PGconn *db, const tl_receipt *receipt)
+{
+    char sql[200];
+
+    snprintf(sql, sizeof sql, "SELECT \"position\" FROM trunkline.topic_far WHERE id = '%s'",
+             receipt->id);
+    assert_int_equal(receipt->position, query_number(db, sql));
+}
+
+/* tl_publish reads it from the id that the server made, but not from an id of the caller. */
+static void the_position_is_the_stored_one_at_both_ends(void **state)
+{
+    static const char *const ends[] = {
+        "SELECT setval('trunkline.position_far', 0)",
+        "SELECT setval('trunkline.position_far', 1 << 29)",
+        "SELECT trunkline.add_leaf('far', (1 << 18) - 1), "
+        "setval('trunkline.position_far', (1::bigint << 48) - 4)",
+    };
+    static const int64_t firsts[] = {1, (1 << 29) + 1, (1LL << 48) - 3};
+    static const char *const ids[] = {"ffffffff-ffff-ffff-ffff-fffffffffff0",
+                                      "ffffffff-ffff-ffff-ffff-fffffffffff1",
+                                      "00000000-0000-0000-0000-000000000000"};
+    struct fixture *f = *state;
+    tl_receipt receipt;
+
+    assert_status(f->c, tl_topic_create(f->c, "far", NULL), TL_OK);
+    for (int i = 0; i < 3; i++) {
+        test_db_exec(f->db, ends[i]);
+        assert_status(f->c, tl_publish(f->c, "far", TL_NEW_EVENT(.type = "a"), &receipt), TL_OK);
+        assert_int_equal(receipt.position, firsts[i]);
+        assert_stored_at(f->db, &receipt);
+        assert_int_equal(tl_publish_in(f->db, NULL, "far", TL_NEW_EVENT(.type = "a", .source = "s"),
+                                       &receipt, NULL),
+                         TL_OK);
+        assert_int_equal(receipt.position, firsts[i] + 1);
+        assert_stored_at(f->db, &receipt);
+        assert_status(f->c,
+                      tl_publish(f->c, "far", TL_NEW_EVENT(.type = "a", .id = ids[i]), &receipt),
+                      TL_OK);
+        assert_string_equal(receipt.id, ids[i]);
+        assert_int_equal(receipt.position, firsts[i] + 2);
+        assert_stored_at(f->db, &receipt);
+    }
+}
+
 static void bad_input_is_named_and_not_stored(void **state)
 {
     struct fixture *f = *state;
@@ -257,6 +347,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test_with_client(every_field_comes_back),
         test_with_client(absent_fields_stay_absent),
+        test_with_client(every_shape_comes_back),
+        test_with_client(the_position_is_the_stored_one_at_both_ends),
         test_with_client(bad_input_is_named_and_not_stored),
         test_with_client(the_size_limit_is_stated),
         test_with_client(unknown_topics_are_not_found),
