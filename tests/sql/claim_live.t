@@ -9,6 +9,7 @@ use Test::More;
 
 database();
 my ($w1, $w2, $s, $main) = map { session() } 1 .. 4;
+$main->do(q{SELECT trunkline.create_topic('elsewhere')});
 my %known; # "position" of the last header, by what was asked
 
 sub feed {
@@ -219,6 +220,19 @@ subtest 'replays' => sub {
     # which of the two comes first is a matter of chance
     is((calling('claim_many', sub { take($id) }))[1], 1, 'beside a replay: claim_many()');
     $main->do("SELECT trunkline.unsubscribe('replayed', true)");
+};
+
+subtest 'something new for others' => sub {
+    my $id = feed('left');
+    take($id);
+    my $p = insert($w1);
+    my ($token) = map { $_->[1] } grep { $_->[0] eq $id } look($id);
+    $s->do("SELECT trunkline.release('$token')");
+    insert($w1, 'elsewhere');
+    is(take($id), $p, 'what was handed back is found, although only another topic has moved');
+    insert($w1, 'elsewhere');
+    is((calling('claim_many', sub { take($id) }))[1], 0, 'nothing for this one: not claim_many()');
+    $main->do("SELECT trunkline.unsubscribe('left', true)");
 };
 
 subtest 'a slot that is not the first' => sub {
