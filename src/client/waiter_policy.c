@@ -10,8 +10,7 @@
 #define PLENTY_ROWS 16
 #define PLENTY_NAP_LOOKS 4 /* so many events a look: fewer looks leave publishers the processor */
 #define NAP_PLENTY_MAX_US 10000
-#define NAP_PARKED_US 5000 /* a publisher sits in its transaction: arming fails */
-#define NAP_PARKED_MAX_US 20000
+#define NAP_PARKED_MAX_US 20000 /* a publisher sits in its transaction: arming fails */
 #define QUIET_US 10000         /* no events for so long: arm */
 #define DEAF_POLL_MIN_US 50000 /* polling without notifications begins here, doubles */
 #define DUE_MIN_US 5000        /* "due" events that nobody gets must not make a hot loop */
@@ -167,10 +166,12 @@ bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int6
         p->nap_us =
             doubled(p->nap_us, least(DEAF_POLL_MIN_US, p->poll_interval_us), p->poll_interval_us);
     } else if (p->is_sentinel && !p->is_armed) {
-        if (p->arm_failures > 0)
-            p->nap_us = doubled(p->nap_us, NAP_PARKED_US, NAP_PARKED_MAX_US);
+        /* Mostly who keeps us from arming is about to commit what has to be seen soon. */
+        if (p->arm_failures == 1)
+            p->nap_us = shortest_nap_us(p, now_us);
         else
-            p->nap_us = doubled(p->nap_us, shortest_nap_us(p, now_us), NAP_MAX_US);
+            p->nap_us = doubled(p->nap_us, shortest_nap_us(p, now_us),
+                                p->arm_failures > 0 ? NAP_PARKED_MAX_US : NAP_MAX_US);
     } else {
         p->nap_us = p->poll_interval_us - jitter(p, p->poll_interval_us / 8);
     }

@@ -228,6 +228,25 @@ static void a_parked_publisher_costs_longer_naps_only(void **state)
     assert_true(w.p.is_armed);
 }
 
+static void who_keeps_it_from_arming_is_seen_soon(void **state)
+{
+    struct world w = new_world(true);
+    uint64_t first_us;
+
+    (void)state;
+    w.is_arming_possible = false;
+    while (w.arms == 0)
+        run_until(&w, w.now_us + 100);
+    first_us = w.now_us;
+    assert_int_equal(w.p.nap_us, 200);
+    w.activity++; /* it commits: found without its ring */
+    run_until(&w, w.now_us + 500);
+    assert_int_equal(w.p.activity, w.activity);
+    w.activity++;
+    run_until(&w, first_us + 100 * MS); /* and the next one sits there for long */
+    assert_int_equal(w.p.nap_us, 20 * MS);
+}
+
 static void the_sentinel_wakes_others_once_for_many(void **state)
 {
     struct world w = new_world(true);
@@ -457,6 +476,7 @@ int main(void)
         cmocka_unit_test(plenty_of_events_make_for_longer_naps),
         cmocka_unit_test(what_the_poll_behind_arming_finds_disarms),
         cmocka_unit_test(a_parked_publisher_costs_longer_naps_only),
+        cmocka_unit_test(who_keeps_it_from_arming_is_seen_soon),
         cmocka_unit_test(the_sentinel_wakes_others_once_for_many),
         cmocka_unit_test(others_sleep_and_stand_for_election),
         cmocka_unit_test(what_falls_due_wakes),
