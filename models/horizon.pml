@@ -174,8 +174,9 @@ inline draw() {
 proctype writer(byte w) {
     byte t, n, r, k;
     byte x;                    /* the transaction */
-    bool has_lock;             /* the transaction-local marker */
-    bool in_savepoint, savepoint_had_lock, savepoint_used;
+    bool has_marker;           /* transaction-local: a lock is held */
+    bool has_number;           /* of the transaction: has written, here or elsewhere */
+    bool in_savepoint, savepoint_had_lock, savepoint_had_marker, savepoint_used;
     byte savepoint_n;
 #ifdef TWIN_CACHE
     byte cached;
@@ -187,32 +188,38 @@ proctype writer(byte w) {
             x = w * TXNS + t;
             n = 0;
 #ifndef TWIN_MARKER_OUTLIVES_TRANSACTION
-            has_lock = false;
+            has_marker = false;
 #endif
-            in_savepoint = false; savepoint_used = false
+            has_number = false; in_savepoint = false; savepoint_used = false
         };
         do
 #ifdef SAVEPOINT
         :: n < POS && !savepoint_used ->
             d_step {
                 savepoint_used = true; in_savepoint = true;
-                savepoint_n = n; savepoint_had_lock = has_lock
+                savepoint_n = n; savepoint_had_lock = held[x]; savepoint_had_marker = has_marker
             }
 #endif
         /* publish: register, then nextval, then the row */
-        :: n < POS && has_lock -> draw()
-        :: n < POS && !has_lock ->
+        :: n < POS && has_marker -> draw()
+        :: n < POS && !has_marker ->
 #if JUMPS
             is_inserting[x] = true;
-#endif
-#if defined(QUIET) && !defined(TWIN_QUIET_NUMBER_AFTER_DRAW)
-            begin_numbered(x);
 #endif
             d_step { started >= w -> k = last; started = (started > w -> started : w + 1) };
 #ifdef TWIN_NEXTVAL_FIRST
             draw();
 #endif
-            d_step { held[x] = true; lock_k[x] = k; k = 0; has_lock = true };
+            /* A second lock changes nothing: readers look at the lowest, and this transaction's first is. */
+            if
+            :: !has_number -> /* its first event, and it has written nothing else: no marker */
+                d_step { if :: !held[x] -> lock_k[x] = k :: else fi; held[x] = true; k = 0 }
+            :: d_step { if :: !held[x] -> lock_k[x] = k :: else fi; held[x] = true; k = 0; has_marker = true }
+            fi;
+            has_number = true;
+#if defined(QUIET) && !defined(TWIN_QUIET_NUMBER_AFTER_DRAW)
+            begin_numbered(x);
+#endif
 #ifdef TWIN_QUIET_NUMBER_AFTER_DRAW
             draw();
             begin_numbered(x)
@@ -225,13 +232,12 @@ proctype writer(byte w) {
                 forget(x, savepoint_n);
                 in_savepoint = false;
                 if
-                :: !savepoint_had_lock ->
-                    release(x);
-#ifndef TWIN_MARKER_OUTLIVES_SAVEPOINT
-                    has_lock = false
-#endif
+                :: !savepoint_had_lock -> release(x)
                 :: else
-                fi
+                fi;
+#ifndef TWIN_MARKER_OUTLIVES_SAVEPOINT
+                has_marker = savepoint_had_marker
+#endif
             }
 
         :: n -> commit(x); break
@@ -249,8 +255,8 @@ proctype writer(byte w) {
         od;
         t++
     :: else ->
-        d_step { x = 0; n = 0; savepoint_n = 0; savepoint_had_lock = false; has_lock = false;
-                 in_savepoint = false; savepoint_used = false };
+        d_step { x = 0; n = 0; savepoint_n = 0; savepoint_had_lock = false; savepoint_had_marker = false;
+                 has_number = false; has_marker = false; in_savepoint = false; savepoint_used = false };
         break
     od
 }

@@ -1,4 +1,4 @@
--- The whole write side of the safe horizon and the doorbell (ARCHITECTURE.md), once per transaction
+-- The whole write side of the safe horizon and the doorbell (ARCHITECTURE.md), once or twice per transaction
 -- and topic: register the present last value, remember that, ring only if the sentinel sleeps, and
 -- only then reserve a position. Each step is the condition of the next, so none can be left out.
 -- A single expression of built-ins, parsed now: the planner inlines it into the DEFAULT of a topic,
@@ -8,11 +8,16 @@ CREATE OR REPLACE FUNCTION @extschema@.next_position(topic_sequence regclass) RE
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     RETURN nextval(CASE
         -- set in this transaction, and not undone by ROLLBACK TO SAVEPOINT (which drops the lock too)
-        WHEN current_setting('trunkline.in_' || topic_sequence::oid::text, true) = pg_current_xact_id()::text
+        WHEN current_setting('trunkline.in_' || topic_sequence::oid::text, true) = to_hex(txid_current_if_assigned())
         THEN topic_sequence
         WHEN pg_advisory_xact_lock_shared(topic_sequence::oid::integer,
                                           pg_sequence_last_value(topic_sequence)::bit(32)::integer) IS NULL
-            OR set_config('trunkline.in_' || topic_sequence::oid::text, pg_current_xact_id()::text, true) IS NULL
+            -- Most transactions write one event and nothing else: without a marker, which every commit would walk
+            -- all settings for. A second event, where there is one, takes a second lock; the lower one counts.
+            OR txid_current_if_assigned() IS NOT NULL
+                AND set_config('trunkline.in_' || topic_sequence::oid::text, to_hex(txid_current_if_assigned()), true) IS NULL
+            -- before the draw: decision 14
+            OR txid_current() IS NULL
         THEN NULL
         -- got it: the sentinel is awake and cannot fall asleep before this transaction ends
         WHEN pg_try_advisory_xact_lock_shared('@extschema@.topics'::regclass::oid::integer, 0)

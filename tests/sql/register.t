@@ -12,7 +12,7 @@ use Test::More;
 my $s = session();
 my $watch = session();
 
-# Key of the lock that the session holds in the register of a topic, 'none' or several.
+# Keys of the locks that the session holds in the register of a topic, the least one first, or 'none'.
 sub lock_of {
     my ($topic) = @_;
     return $watch->do("SELECT coalesce(string_agg(objid::text, ' ' ORDER BY objid), 'none') FROM pg_locks
@@ -25,7 +25,7 @@ sub locks {
     $topic //= 'bus';
     my $last = $watch->do("SELECT pg_sequence_last_value('trunkline.position_$topic')");
     $s->do("BEGIN;\n$sql");
-    is(lock_of($topic), $last, "$name: the lock is keyed by the last value before the statement");
+    like(lock_of($topic), qr/^$last(?: \d+)?$/, "$name: the lock is keyed by the last value before the statement");
     my $first = $s->do("SELECT min(\"position\") FROM trunkline.topic_$topic WHERE \"position\" > $last");
     is($first, $last + 1, "$name: it wrote behind that");
     $s->do('COMMIT');
@@ -84,17 +84,44 @@ locks('PL/pgSQL function with its own search_path', 'SELECT app.own_path()');
 locks('SQL function', 'SELECT app.by_sql()');
 locks('trigger', 'INSERT INTO app.orders VALUES (1), (2)');
 
-# The marker that says "already held" and the lock live and die together.
+# A transaction with a number marks that it holds a lock; the marker and its lock live and die together.
 $s->do('BEGIN; SELECT app.own_path()');
 my $first = lock_of('bus');
+like($first, qr/^\d+$/, 'the first event takes a lock');
+$s->do('SELECT app.own_path()');
+my $both = lock_of('bus');
+is($both, $first . ' ' . ($first + 1), 'the second one another, and sets the marker');
 $s->do('SELECT app.own_path(); SAVEPOINT a; SELECT app.own_path(); RELEASE a; SELECT trunkline.publish(\'a\', \'1\')');
-is(lock_of('bus'), $first, 'one lock a transaction, whatever it calls');
+is(lock_of('bus'), $both, 'no more of them in a transaction, whatever it calls');
 $s->do("SELECT trunkline.publish('a', '1', 'store')");
 isnt(lock_of('store'), 'none', 'one a topic');
-is(lock_of('bus'), $first, 'which leaves the other alone');
+is(lock_of('bus'), $both, 'which leaves the others alone');
 $s->do('RESET ALL; SELECT app.own_path()');
-like(lock_of('bus'), qr/^$first \d+$/, 'RESET ALL costs a second lock and keeps the first');
+like(lock_of('bus'), qr/^$both \d+$/, 'RESET ALL costs one more and keeps the first');
 $s->do('COMMIT');
+
+$s->do("BEGIN; SELECT app.own_path()");
+$first = lock_of('bus');
+$s->do('SAVEPOINT a; SELECT app.own_path()');
+like(lock_of('bus'), qr/^$first \d+$/, 'a second event behind a savepoint: a second lock');
+$s->do('ROLLBACK TO a');
+is(lock_of('bus'), $first, 'undone with it, and the first one stays');
+$s->do('SELECT app.own_path()');
+like(lock_of('bus'), qr/^$first \d+$/, 'so that the next event takes one again');
+$s->do('ROLLBACK; BEGIN; SAVEPOINT a; SELECT app.own_path(); ROLLBACK TO a');
+is(lock_of('bus'), 'none', 'the first event undone: none is left');
+$s->do('SELECT app.own_path(); SELECT app.own_path()');
+like(lock_of('bus'), qr/^\d+$/, 'the transaction has a number now, so one lock and the marker do');
+$s->do('ROLLBACK');
+locks('behind another write', "INSERT INTO app.orders VALUES (1)");
+$s->do('BEGIN; CREATE TEMP TABLE written (n integer); SELECT app.own_path(); SELECT app.own_path()');
+like(lock_of('bus'), qr/^\d+$/, 'behind another write one lock does for two events');
+$s->do('ROLLBACK');
+
+# Decision 14.
+$s->do("BEGIN; SELECT trunkline.next_position('trunkline.position_bus')");
+is($s->do('SELECT pg_current_xact_id_if_assigned() IS NOT NULL'), 't', 'who has drawn a position has a transaction number');
+$s->do('ROLLBACK');
 
 # Unlike these, which must not publish at all.
 refuses($s, q(INSERT INTO trunkline.events (type, data) VALUES ('a', '1')), '23514', undef, 'the parent of all topics has no defaults');
