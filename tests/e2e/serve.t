@@ -36,7 +36,7 @@ for my $address (workdir() . '/notify', "\0trunkline-test-$$") {
 query($db, q(CREATE TABLE public.seen (position bigint);
     CREATE FUNCTION public.see(e jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.seen VALUES ((e ->> 'position')::bigint) $$));
 tl_ok(['subscribe', 's', '**', '--target', 'sql:public.see', '--db', $db]);
-my $second = start_serve($db, []);
+my $second = start_serve($db, ['--maintain-interval', '1h']);
 ok wait_for(sub { slurp($_->{err}) =~ /event=served subscription=s / }), 'both serve' for $serve, $second;
 unlike slurp($second->{err}), qr/event=leader/, 'one leads';
 tl_ok(['publish', '--ndjson', '--db', $db], stdin => join '', map { qq({"type":"a.b","data":$_}\n) } 1 .. 300);
@@ -51,9 +51,11 @@ tl_ok(['publish', 'a.c', '1', '--db', $db]);
 ok wait_for(sub { query($db, 'SELECT count(*) FROM public.seen') eq '301' }), 'WAK-4 delivers after its connections were cut';
 ok wait_for(sub { (() = slurp($second->{err}) =~ /event=leader/g) == 2 }), 'and leads again';
 
-# For standbys, within a second or so: not only when maintain() runs, and after a reconnect too.
-my $new = query($db, q(SELECT "position" FROM trunkline.publish('a.d', '1')));
-ok wait_for(sub { query($db, q(SELECT "position" FROM trunkline.horizons WHERE topic_id = 1)) >= $new }, 20), 'RPL-1 the horizon is published';
+# For standbys, within a second or so, after a reconnect too: the first time it may be maintain() that does it, which comes again in an hour.
+for my $time (1 .. 2) {
+    my $new = query($db, q(SELECT "position" FROM trunkline.publish('a.d', '1')));
+    ok wait_for(sub { query($db, q(SELECT "position" FROM trunkline.horizons WHERE topic_id = 1)) >= $new }), "RPL-1 the horizon is published, $time";
+}
 
 # At rest: 20 MB, and hardly any work.
 my ($rss) = slurp("/proc/$second->{pid}/status") =~ /^VmRSS:\s+(\d+) kB/m;

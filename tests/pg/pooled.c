@@ -85,7 +85,7 @@ static int setup_pool(void **state)
     for (int i = 0; !is_up(pool); i++) {
         struct timespec pause = {.tv_nsec = 10000000};
 
-        assert_true(i < 1000);
+        assert_true(i < 12000);
         (void)nanosleep(&pause, NULL);
     }
     *state = pool;
@@ -189,7 +189,7 @@ static void a_worker_leaves_nothing_behind(void **state)
     for (int i = 0; seen == 0 || stats.polls < 20; i++) {
         struct pollfd fd = {.fd = tl_worker_fd(w), .events = POLLIN};
 
-        assert_true(i < 10000);
+        assert_true(i < 24000);
         assert_int_equal(tl_worker_process(w), TL_OK);
         (void)poll(&fd, 1, 5);
         tl_worker_get_stats(w, &stats);
