@@ -11,7 +11,8 @@ my $db = new_database();
 $ENV{TRUNKLINE_DB} = $db;
 my $dir = workdir();
 my $out;
-sub subscribe { my ($name, $pattern, $target, @more) = @_; return tl_ok(['subscribe', $name, $pattern, '--target', $target, @more]) }
+# What is not to time out has ten minutes.
+sub subscribe { my ($name, $pattern, $target, @more) = @_; return tl_ok(['subscribe', $name, $pattern, '--target', $target, '--timeout', '10min', @more]) }
 sub pending { return query($db, "SELECT behind + leased + retrying FROM trunkline.subscription_status WHERE name = '$_[0]'") }
 sub settled { my ($name) = @_; return wait_for(sub { pending($name) eq '0' }) }
 sub last_error { return query($db, "SELECT error_message FROM trunkline.retries r JOIN trunkline.subscriptions s USING (subscription_id) WHERE s.name = '$_[0]'") }
@@ -54,7 +55,7 @@ ok wait_for(sub { dead('run/killed') eq '1' }), 'after max_attempts it is a dead
 is query($db, q(SELECT attempts, error_message FROM trunkline.dead_letters)), '2|ended by signal 9', 'with its last error';
 
 # A command that hangs: its whole group ends.
-subscribe('run/hang', 'hang.*', "exec:sleep 1000 & echo \$! > $dir/grandchild; wait", '--retry-delay', '1h');
+tl_ok(['subscribe', 'run/hang', 'hang.*', '--target', "exec:sleep 1000 & echo \$! > $dir/grandchild; wait", '--retry-delay', '1h']);
 tl_ok(['publish', 'hang.one', '1']);
 ok wait_for(sub { last_error('run/hang') ne '' }), 'a time-out';
 is last_error('run/hang'), 'timed out after 5000 ms', 'named';
