@@ -127,6 +127,7 @@ static double drain_beside(const struct bench *b, int64_t first, int64_t after, 
     if (waiting > 0)
         sql_exec(b->admin, sql);
     sql_exec(b->admin, "VACUUM ANALYZE trunkline.retries");
+    sql_exec(b->admin, "CHECKPOINT"); /* what was written for it is not part of the figure */
     worker = consumer_start(b, "fanout", "bench/retries", 100);
     consumer_wait(worker, fresh);
     seen = consumer_stop(worker);

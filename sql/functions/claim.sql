@@ -64,15 +64,20 @@ BEGIN
                 upto := CASE WHEN taken.events IS NOT NULL THEN taken.upto
                     WHEN n = 1 THEN least(at + max_events, taken.upto)
                     ELSE @extschema@.batch_end(topic, at, taken.upto, max_events - fresh) END;
-                RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, upto - at,
-                    '$8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at',
-                    @extschema@.handout_condition(s, taken.has_holes, true) || ' ORDER BY e."position"')
+                RETURN QUERY EXECUTE @extschema@.handout_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, taken.has_holes, upto - at,
+                    '$8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at', true)
                 USING at, upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt, topic, taken, s;
                 GET DIAGNOSTICS got = ROW_COUNT;
                 fresh := fresh + got;
                 at := upto;
                 EXIT WHEN upto = taken.upto OR fresh = max_events;
+                IF taken.has_holes THEN
+                    -- what waits for a failed one was parked, no more of it than were asked for; but a gap is passed over
+                    EXIT WHEN fresh > 0;
+                    EXIT WHEN EXISTS (SELECT FROM @extschema@.retries r
+                        WHERE r.subscription_id = s.subscription_id AND r."position" > taken.after AND r."position" <= upto);
+                END IF;
             END LOOP;
             IF taken.events IS NULL THEN
                 taken.upto := at;

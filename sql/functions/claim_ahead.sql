@@ -22,6 +22,7 @@ DECLARE
     h      bigint;
     got    integer;
     now_at timestamptz;
+    has_holes boolean;
 BEGIN
     IF coalesce(max_events NOT BETWEEN 1 AND 10000, true) THEN
         PERFORM @extschema@.fail('TL005', 'max_events is not 1 to 10000', '{"field": "max_events", "limit": 10000}');
@@ -76,11 +77,11 @@ BEGIN
     new.held := true;
     new.solo := false;
     new.is_tracked := s.track = 'all';
-    new.has_holes := @extschema@.holes_in(new)
-        OR s.on_failure <> 'retry' AND EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.key IS NOT NULL);
-    RETURN QUERY EXECUTE @extschema@.range_query(topic, s, new.slot, new.has_holes, new.upto - new.after,
-            '$7::bigint, $8::uuid, CASE WHEN e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE $9::integer END, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint',
-            CASE WHEN new.has_holes THEN @extschema@.handout_condition(s, true, false) ELSE '' END || ' ORDER BY e."position"')
+    has_holes := @extschema@.holes_in(new);
+    new.has_holes := has_holes
+        OR s.on_failure <> 'retry' AND EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id);
+    RETURN QUERY EXECUTE @extschema@.handout_query(topic, s, new.slot, has_holes, new.has_holes, new.upto - new.after,
+            '$7::bigint, $8::uuid, CASE WHEN e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE $9::integer END, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint', false)
         USING new.after, new.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
             s.subscription_id, new.token, new.attempt, new.slot, new;
     GET DIAGNOSTICS got = ROW_COUNT;

@@ -182,20 +182,30 @@ BEGIN
                 upto := CASE WHEN taken.events IS NOT NULL THEN taken.upto
                     WHEN n = 1 THEN least(at + most, taken.upto)
                     ELSE @extschema@.batch_end(topic, at, taken.upto, most - fresh) END;
-                RETURN QUERY EXECUTE @extschema@.range_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, upto - at,
-                    '$7::bigint, $8::uuid, CASE WHEN e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE $9::integer END, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint',
-                    CASE WHEN taken.has_holes THEN @extschema@.handout_condition(s, true, false) ELSE '' END || ' ORDER BY e."position"')
+                RETURN QUERY EXECUTE @extschema@.handout_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, taken.has_holes, upto - at,
+                    '$7::bigint, $8::uuid, CASE WHEN e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE $9::integer END, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint', false)
                 USING at, upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt, taken.slot, taken;
                 GET DIAGNOSTICS got = ROW_COUNT;
                 fresh := fresh + got;
                 at := upto;
                 EXIT WHEN upto = taken.upto OR fresh = most;
+                IF taken.has_holes THEN
+                    -- what waits for a failed one was parked, no more of it than were asked for; but a gap is passed over
+                    EXIT WHEN fresh > 0;
+                    EXIT WHEN EXISTS (SELECT FROM @extschema@.retries r
+                        WHERE r.subscription_id = s.subscription_id AND r."position" > taken.after AND r."position" <= upto);
+                END IF;
             END LOOP;
             IF taken.events IS NULL THEN
                 taken.upto := at;
                 taken.events := fresh;
                 taken := @extschema@.write_lease(taken, lease);
+                IF taken.token IS NULL AND at < due.h THEN
+                    -- all of it has to wait for what failed
+                    "position" := at;
+                    RETURN NEXT;
+                END IF;
             ELSIF fresh < taken.events THEN
                 taken.events := fresh;
                 PERFORM @extschema@.shrink_lease(taken);

@@ -6,7 +6,8 @@ DECLARE
 BEGIN
     EXECUTE 'INSERT INTO @extschema@.retries (subscription_id, "position", slot, attempt, next_attempt_at, solo, error_message, errors, key, replay_id) '
         || @extschema@.range_query(topic, s, l.slot, true, l.upto - l.after,
-            '$7, e."position", $8, $9, ''infinity'', $10, '''', ''[]'', e.key, $11', ' AND ' || @extschema@.blocked_by() || ' IS NOT NULL')
+            '$7, e."position", $8, $9, ''infinity'', $10, '''', ''[]'', e.key, $11', 
+            ' AND (SELECT b."position" FROM @extschema@.retries b WHERE b.subscription_id = $7 AND b.key = e.key AND b."position" < e."position" LIMIT 1) IS NOT NULL')
         || ' ON CONFLICT (subscription_id, "position") DO NOTHING'
         USING l.after, l.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
             s.subscription_id, l.slot, l.attempt, l.held OR l.solo, l.replay_id;

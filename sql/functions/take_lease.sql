@@ -102,15 +102,17 @@ BEGIN
             END IF;
         END IF;
         IF has_retries THEN
-            is_blocked := s.on_failure <> 'retry' AND EXISTS (
-                SELECT FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.key IS NOT NULL);
-            IF is_blocked AND @extschema@.order_key(s, NULL) IS NOT NULL THEN
-                h := new.after; -- all wait for what failed
+            -- whether any of these keys waits is asked when they have been read
+            is_blocked := s.ordering = 'key' AND s.on_failure <> 'retry';
+            IF @extschema@.order_key(s, NULL) IS NOT NULL THEN
+                IF EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.key IS NOT NULL) THEN
+                    h := new.after; -- all wait for what failed
+                END IF;
             END IF;
             now_at := clock_timestamp(); -- not the function itself, of which no index is asked
-            -- ordered, so that a plan made while nothing waits uses the index of times
+            -- ordered, so that a plan made while nothing waits uses the index of times; a subquery, so that one plan serves all calls
             IF (SELECT true FROM @extschema@.retries r
-                 WHERE r.subscription_id = s.subscription_id AND r.slot = cur.slot AND r.token IS NULL AND r.next_attempt_at <= now_at
+                 WHERE r.subscription_id = s.subscription_id AND r.slot = cur.slot AND r.token IS NULL AND r.next_attempt_at <= (SELECT now_at)
                  ORDER BY r.next_attempt_at LIMIT 1)
             THEN
                 new.retries := @extschema@.take_retries(s, cur.slot, new.token,
@@ -133,7 +135,7 @@ BEGIN
                      WHERE r.subscription_id = s.subscription_id AND r."position" > new.after AND r."position" <= h);
             END IF;
             IF new.retries = 0 AND s.rate_limit IS NULL AND replay.rate IS NULL AND (h - new.after <= room
-                OR NOT is_limited AND NOT is_blocked AND NOT new.has_holes AND s.slots = 1 AND s.pattern IN ('*', '**')
+                OR NOT is_limited AND NOT new.has_holes AND s.slots = 1 AND s.pattern IN ('*', '**')
                    AND s.tenant_id IS NULL AND s.filter IS NULL AND s.filter_path IS NULL)
             THEN
                 -- all that there is fits, or all of it is wanted: the caller reads, counts and writes the lease

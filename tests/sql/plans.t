@@ -76,8 +76,18 @@ for my $i (1 .. 8) {
 }
 is(plans($ahead), 1, 'ten ahead: one plan');
 is($main->do('SELECT count(*) FROM trunkline.leases'), 2, 'which were given');
+# The claim of a backlog beside keys that wait: which of its keys do is asked by statements that keep their plans.
+sub again { $settle->(); $more->(); $s->do($claim); return }
+again() for 1 .. 8;
 $settle->();
-$more->();
 is(plans($claim), 1, 'ten of many beside those that wait: one plan, since nothing is counted first');
+for my $mixed (qw(z k)) {
+    $main->do(qq(UPDATE trunkline.retries SET key = '$mixed' || -"position"));
+    $main->do(qq(INSERT INTO trunkline.topic_bus (type, key, data) SELECT 'a.b', 'k' || i || '!', '1' FROM generate_series(1, 300) i));
+    again() for 1 .. 40;
+    $settle->();
+    is(plans($claim), 1, "ten beside 10000 keys that wait ($mixed...): one plan");
+    is($main->do('SELECT events FROM trunkline.leases'), 10, 'which were given');
+}
 
 done_testing;
