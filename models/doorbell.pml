@@ -6,7 +6,7 @@
  * (horizon.pml): reading it is one step here.
  *
  * Bounds: PUBLISHERS transactions of one event, SENTINELS sessions that may lead, DEATHS losses of
- * the leading session, LISTENERS other sleepers, whom the awake sentinel wakes. A flag named TWIN_*
+ * the leading session, LISTENERS other sleepers, whom the sentinel wakes, LOOKS of a sleeper without a ring. A flag named TWIN_*
  * breaks one rule.
  */
 #ifndef PUBLISHERS
@@ -20,6 +20,10 @@
 #endif
 #ifndef LISTENERS
 #define LISTENERS 1
+#endif
+
+#ifndef LOOKS
+#define LOOKS 0
 #endif
 
 #define FREE 255
@@ -42,6 +46,7 @@ bool is_rung[SENTINELS];            /* a notification waits on the connection */
 bool is_asleep[SENTINELS];
 byte known[SENTINELS];              /* horizon at its last poll: all up to here was handed out */
 byte deaths;                        /* still to come */
+byte looks = LOOKS;                 /* of a sleeper that nobody rang */
 
 #if LISTENERS
 bool is_registered[LISTENERS];      /* holds the listener lock and LISTENs */
@@ -202,7 +207,7 @@ inline tell_listeners() { is_new = false }
 #endif
 
 proctype sentinel(byte me) {
-    byte i, h;
+    byte i, h, at_last;
     bool is_new, is_held, is_wanted;
 
 elect:
@@ -269,6 +274,7 @@ awake:
 #endif
     if
     :: is_new || is_held -> d_step { is_held = false; bell = FREE }; goto awake
+    :: is_new && !is_held -> count_listeners(); tell_listeners() /* little: it was seen, so sleep all the same */
     :: else
     fi;
 #endif
@@ -282,16 +288,54 @@ awake:
     d_step { is_asleep[me] = true; assert_not_lost() };
 endasleep:
     if
-    :: d_step { is_rung[me] -> is_rung[me] = false; is_asleep[me] = false };
-       poll();                      /* first what rang; whatever comes until the bell is free again */
+#if LOOKS
+    :: d_step { looks > 0 -> looks--; is_asleep[me] = false };
+       poll();                      /* though nothing rang: who holds it back found the bell armed */
+       is_held = false;
        count_listeners();
-       bell = FREE;
-#ifdef TWIN_NO_LOOK_AFTER_DISARMING
+       if
+       :: is_new -> tell_listeners()
+       :: else -> is_wanted = false
+       fi;
        d_step { is_asleep[me] = true; assert_not_lost() };
        goto endasleep
-#else
-       goto awake                   /* is seen there, or rings */
 #endif
+    :: d_step { is_rung[me] -> is_rung[me] = false; is_asleep[me] = false };
+       /* first what rang; last value and register are two steps here, since it may sleep on them */
+       at_last = last;
+       d_step {
+           get_horizon(h);
+           h = (h < at_last -> h : at_last);
+           is_new = (h > known[me]); is_held = (h < at_last);
+           known[me] = h; h = 0; at_last = 0
+       };
+       count_listeners();
+       if
+#ifdef TWIN_SLEEP_ON_OVER_HELD_HORIZON
+       :: true ->
+#else
+       :: !is_held ->               /* few ring: the bell stays armed, and whatever rang meanwhile wakes */
+#endif
+           is_held = false;
+           if
+           :: is_new -> tell_listeners()
+           :: else -> is_wanted = false
+           fi;
+#ifdef TWIN_RING_IN_LOOK_DROPPED
+           is_rung[me] = false;
+#endif
+           d_step { is_asleep[me] = true; assert_not_lost() };
+           goto endasleep
+       :: true ->                   /* many ring, or it is held: awake */
+           is_held = false;
+           bell = FREE;
+#ifdef TWIN_NO_LOOK_AFTER_DISARMING
+           d_step { is_asleep[me] = true; assert_not_lost() };
+           goto endasleep
+#else
+           goto awake               /* is seen there, or rings */
+#endif
+       fi
     :: deaths > 0
     fi;
 

@@ -13,6 +13,7 @@ DECLARE
     numbers   integer[];
     names     text[];
     sequences regclass[];
+    lasts     bigint[];
     horizons  bigint[];
     total     bigint := 0;
     it        record;
@@ -42,6 +43,7 @@ BEGIN
            (SELECT s.topic_id FROM @extschema@.subscriptions s WHERE s.subscription_id = chosen)
       INTO numbers, names, sequences, horizons, place
       FROM @extschema@.topics t CROSS JOIN LATERAL (SELECT to_regclass('@extschema@.position_' || t.name) AS sequence OFFSET 0) q;
+    lasts := horizons;
     FOREACH h IN ARRAY coalesce(horizons, '{}') LOOP
         total := total + h;
     END LOOP;
@@ -141,6 +143,7 @@ BEGIN
     subscription_id := 0;
     attempt := others;
     "position" := total;
+    members := (horizons <> lasts)::integer;
     RETURN NEXT;
     IF n = 0 THEN
         RETURN;
@@ -185,4 +188,4 @@ BEGIN
      WHERE c.subscription_id = chosen AND c.slot = 0;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim_live(bigint[], integer[], interval, text, integer, bigint, boolean) IS
-    'For workers that look again and again: claim_many(shared => true) with the same rows, cheaper where nothing is new, or where a few fresh events are for one subscription that wants every event and has nothing waiting, no limit and one slot. known: "position" of the header of the last look in this session, NULL: none. keeps: the session is the caller''s own, so that prepared statements may stay in it. Header: attempt is at least 1 if other sessions listen, not always their number.';
+    'For workers that look again and again: claim_many(shared => true) with the same rows, cheaper where nothing is new, or where a few fresh events are for one subscription that wants every event and has nothing waiting, no limit and one slot. known: "position" of the header of the last look in this session, NULL: none. keeps: the session is the caller''s own, so that prepared statements may stay in it. Header: attempt is at least 1 if other sessions listen, not always their number; members is 0 if everything that was in the log when the look began is readable.';

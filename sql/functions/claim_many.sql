@@ -16,6 +16,7 @@ DECLARE
     names    text[];
     sequences regclass[];
     horizons bigint[];
+    lasts    bigint[];
     s        @extschema@.subscriptions;
     taken    @extschema@.leases;
     topic    text;
@@ -43,9 +44,9 @@ BEGIN
     IF cardinality(subscriptions) IS DISTINCT FROM cardinality(capacity) THEN
         PERFORM @extschema@.fail('TL005', 'capacity has another length than subscriptions', '{"field": "capacity"}');
     END IF;
-    SELECT array_agg(t.topic_id), array_agg(t.name), array_agg(to_regclass('@extschema@.position_' || t.name)), EXISTS (SELECT FROM @extschema@.replays)
-      INTO numbers, names, sequences, replays
-      FROM @extschema@.topics t;
+    SELECT array_agg(t.topic_id), array_agg(t.name), array_agg(q.sequence), array_agg(pg_sequence_last_value(q.sequence)), EXISTS (SELECT FROM @extschema@.replays)
+      INTO numbers, names, sequences, lasts, replays
+      FROM @extschema@.topics t CROSS JOIN LATERAL (SELECT to_regclass('@extschema@.position_' || t.name) AS sequence OFFSET 0) q;
     horizons := @extschema@.register_horizons(sequences);
     -- header: whether anything became readable anywhere, and whether others are to be told
     subscription_id := 0;
@@ -55,6 +56,7 @@ BEGIN
     FOREACH h IN ARRAY horizons LOOP
         "position" := "position" + coalesce(h, 0);
     END LOOP;
+    members := (horizons <> lasts)::integer;
     RETURN NEXT;
     -- only those that may have something: one look at all of them, which locks and writes nothing
     -- OFFSET 0 keeps the values from the planner: where it sees them it plans this anew in each call, for longer
@@ -225,4 +227,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.claim_many(bigint[], integer[], interval, text, boolean, integer) IS
-    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic. Then whole events by token and position, of each subscription at most one token; attempt 0 says that the event has expired: do not handle it, settle it with verdict expired. A row with a subscription and no token says that only a part of what is readable was looked at and nothing of it was handed out: claim again. members: slot of the lease. shared: subscriptions of one topic that are at the same place may be claimed by one read: first the events that any of them wants, subscription_id -1 and no token, members = a bit for each that wants it; right behind them one row for each such subscription, with its token, no id, "position" = end of its range, members = its bit. ranges: a subscription that wants every event of so many positions or more, without limits, retries or tracking, may get a lease of a range without its events: one row with its token, no id, "position" and version = the range, the first excluded, members = how far the log can be read. Read it in a later statement. READ COMMITTED only (TL005).';
+    'For workers: claim() for several subscriptions, in the order given, with one read of the in-flight register. First row is a header: subscription_id 0, attempt = other listening sessions, "position" = a number that changes whenever anything new is readable in any topic, members = 0 if everything that was in the log when the look began is readable. Then whole events by token and position, of each subscription at most one token; attempt 0 says that the event has expired: do not handle it, settle it with verdict expired. A row with a subscription and no token says that only a part of what is readable was looked at and nothing of it was handed out: claim again. members: slot of the lease. shared: subscriptions of one topic that are at the same place may be claimed by one read: first the events that any of them wants, subscription_id -1 and no token, members = a bit for each that wants it; right behind them one row for each such subscription, with its token, no id, "position" = end of its range, members = its bit. ranges: a subscription that wants every event of so many positions or more, without limits, retries or tracking, may get a lease of a range without its events: one row with its token, no id, "position" and version = the range, the first excluded, members = how far the log can be read. Read it in a later statement. READ COMMITTED only (TL005).';

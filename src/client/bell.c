@@ -431,10 +431,12 @@ static uint64_t count_events(const PGresult *res)
 
 static void answer_tick(struct tl__bell *b, PGresult *res, uint64_t now_us)
 {
+    enum { OTHERS = 2, ACTIVITY = 3, HELD = 15 };
     uint64_t rows = count_events(res);
-    uint64_t others = (uint64_t)tl__cell_i64(res, 0, 2);
-    bool has_changed =
-        tl__waiter_policy_ticked(&b->policy, now_us, tl__cell_i64(res, 0, 3), others, rows);
+    uint64_t others = (uint64_t)tl__cell_i64(res, 0, OTHERS);
+    bool is_held = PQgetisnull(res, 0, HELD) || tl__cell_i64(res, 0, HELD) != 0;
+    bool has_changed = tl__waiter_policy_ticked(&b->policy, now_us, tl__cell_i64(res, 0, ACTIVITY),
+                                                is_held, others, rows);
 
     /* Only now: a server that lets us in and then fails every look gets longer pauses too. */
     b->attempts = 0;

@@ -1,7 +1,8 @@
 /*
  * waiter_policy.c: see waiter_policy.h. Why the handshake loses no wake-up: the sentinel looks once
  * more after the bell is armed, and a publisher who found it unarmed holds the bell's lock shared
- * until its transaction ends, so that arming fails until its events are visible.
+ * until its transaction ends, so that arming fails until its events are visible. While few events come
+ * the bell stays armed and each of them rings: an awake sentinel would cost more than they do.
  */
 #include "waiter_policy.h"
 
@@ -11,9 +12,12 @@
 #define PLENTY_NAP_LOOKS 4 /* so many events a look: fewer looks leave publishers the processor */
 #define NAP_PLENTY_MAX_US 10000
 #define NAP_PARKED_MAX_US 20000 /* a publisher sits in its transaction: arming fails */
-#define QUIET_US 10000         /* no events for so long: arm */
-#define DEAF_POLL_MIN_US 50000 /* polling without notifications begins here, doubles */
-#define DUE_MIN_US 5000        /* "due" events that nobody gets must not make a hot loop */
+#define QUIET_US 10000          /* no events for so long: arm */
+#define RING_EVERY_US 5000      /* what a ring costs publishers they can afford so often, */
+#define RINGS_AHEAD_US 20000    /* and four at once */
+#define DUE_LATER_US 2000       /* first what a look has brought, then what falls due */
+#define DEAF_POLL_MIN_US 50000  /* polling without notifications begins here, doubles */
+#define DUE_MIN_US 5000         /* "due" events that nobody gets must not make a hot loop */
 #define ELECT_MIN_US 500000
 #define ELECT_JITTER_US 500000
 #define ELECT_SOON_US 50000 /* a notification may mean that the sentinel left */
@@ -64,6 +68,7 @@ void tl__waiter_policy_disconnected(struct tl__waiter_policy *p)
     p->is_connected = p->is_busy = p->is_listening = p->is_sentinel = p->is_armed = false;
     p->is_disarm_wanted = p->is_release_wanted = p->is_wake_wanted = p->is_new_sentinel = false;
     p->is_probing = p->is_activity_known = p->has_stalled = false;
+    p->is_rung = p->is_tick_rung = false;
     p->arm_failures = 0;
     p->others = 0;
 }
@@ -74,7 +79,14 @@ void tl__waiter_policy_notified(struct tl__waiter_policy *p, uint64_t now_us)
     if (p->is_listening)
         p->next_probe_us = now_us + PROBE_EVERY_US; /* it is the proof that a probe would give */
     if (p->is_sentinel) {
-        p->is_disarm_wanted = p->is_armed;
+        if (p->is_armed) {
+            p->is_rung = true;
+            if (p->rings_until_us < now_us)
+                p->rings_until_us = now_us;
+            p->rings_until_us += RING_EVERY_US;
+            if (p->rings_until_us > now_us + RINGS_AHEAD_US)
+                p->is_disarm_wanted = true;
+        }
         p->quiet_since_us = now_us;
         p->nap_us = 0;
     } else {
@@ -142,12 +154,24 @@ static uint64_t shortest_nap_us(const struct tl__waiter_policy *p, uint64_t now_
     return look_us < NAP_MIN_US ? NAP_MIN_US : least(look_us, NAP_MAX_US);
 }
 
+/* An armed bell may stay so when all that is in the log was seen, and was not much. Held: something is
+ * not readable yet. Where nothing rang its ring is still to come; else that may be spent, and who
+ * holds it back may roll back without one. */
+static bool must_disarm(const struct tl__waiter_policy *p, int64_t news, uint64_t rows,
+                        bool is_held)
+{
+    return p->is_armed &&
+           ((p->is_tick_rung && is_held) || news >= PLENTY_ROWS || rows >= PLENTY_ROWS);
+}
+
 bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int64_t activity,
-                              uint64_t others, uint64_t rows)
+                              bool is_held, uint64_t others, uint64_t rows)
 {
     bool is_first = !p->is_activity_known;
     bool has_changed = is_first || activity != p->activity;
 
+    if (must_disarm(p, is_first ? 0 : activity - p->activity, rows, is_held))
+        p->is_disarm_wanted = true;
     p->activity = activity;
     p->is_activity_known = true;
     p->others = others;
@@ -159,7 +183,6 @@ bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int6
     }
     if (p->is_sentinel && ((has_changed && !is_first) || p->is_new_sentinel)) {
         p->is_wake_wanted = p->is_wake_wanted || others > 0;
-        p->is_disarm_wanted = p->is_armed;
         p->is_new_sentinel = false;
     }
     if (!p->is_listening) {
@@ -176,6 +199,7 @@ bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int6
         p->nap_us = p->poll_interval_us - jitter(p, p->poll_interval_us / 8);
     }
     p->next_tick_us = now_us + p->nap_us;
+    p->due_ask_us = rows > 0 ? now_us + DUE_LATER_US : now_us;
     return has_changed;
 }
 
@@ -205,7 +229,9 @@ static unsigned tick_actions(struct tl__waiter_policy *p, uint64_t now_us)
     p->is_tick_wanted = p->is_due_known = false;
     p->due_at_us = UINT64_MAX;
     p->tick_sent_us = now_us;
-    if (p->last_rows == 0 && needs_due(p))
+    p->is_tick_rung = p->is_rung;
+    p->is_rung = false;
+    if (p->last_rows == 0 && needs_due(p) && !p->is_tick_rung)
         actions |= TL__WAITER_DUE;
     if (p->is_sentinel && p->is_listening && !p->is_armed && !p->is_disarm_wanted &&
         !p->is_new_sentinel && !p->is_wake_wanted && now_us >= p->quiet_since_us + QUIET_US)
@@ -254,6 +280,7 @@ unsigned tl__waiter_policy_next(struct tl__waiter_policy *p, uint64_t now_us)
     if (p->is_disarm_wanted) {
         actions |= TL__WAITER_DISARM;
         p->is_disarm_wanted = p->is_armed = false;
+        p->nap_us = 0; /* it was that of a sleeper */
         p->is_tick_wanted = p->is_tick_wanted || p->is_sentinel;
     }
     if (p->can_listen && !p->is_probing && now_us >= p->next_probe_us) {
@@ -275,7 +302,7 @@ unsigned tl__waiter_policy_next(struct tl__waiter_policy *p, uint64_t now_us)
     }
     if (p->is_tick_wanted || now_us >= p->next_tick_us || now_us >= p->due_at_us)
         actions |= tick_actions(p, now_us);
-    else if (needs_due(p))
+    else if (needs_due(p) && now_us >= p->due_ask_us)
         actions |= TL__WAITER_DUE;
     p->is_busy = actions != 0;
     return actions;
@@ -287,9 +314,11 @@ uint64_t tl__waiter_policy_deadline_us(const struct tl__waiter_policy *p)
 
     if (!p->is_connected || p->is_busy)
         return UINT64_MAX;
-    if (p->is_tick_wanted || p->is_disarm_wanted || p->is_release_wanted || needs_due(p))
+    if (p->is_tick_wanted || p->is_disarm_wanted || p->is_release_wanted)
         return 0;
     at = least(p->next_tick_us, p->due_at_us);
+    if (needs_due(p))
+        at = least(at, p->due_ask_us);
     if (p->can_listen)
         at = least(at, p->is_probing ? p->probe_until_us : p->next_probe_us);
     if (p->is_wake_wanted)

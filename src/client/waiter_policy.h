@@ -3,7 +3,7 @@
  * what to send next and when to look again come out. No sockets, no SQL, no memory of its own.
  * Used by waiter.c for workers and tl_client_wait; unit-tested with a clock of its own.
  *
- * Roles: the sentinel looks for events in naps while they flow and arms the bell when they stop;
+ * Roles: the sentinel looks for events in naps while many flow and has the bell armed else;
  * everybody else sleeps until notified. Who hears no notifications polls.
  */
 #ifndef TL_WAITER_POLICY_H
@@ -20,9 +20,10 @@ enum tl__waiter_action {
     TL__WAITER_WAKE = 1 << 3,    /* notify the other listeners */
     TL__WAITER_ARM = 1 << 4,     /* the bell: publishers must ring */
     TL__WAITER_TICK = 1 << 5,    /* look for events; always behind ARM: that order is the proof */
-    TL__WAITER_DISARM = 1 << 6, /* the bell: publishers need not ring; the event that rang waits for
-                                    TICK, and another look follows */
-    TL__WAITER_DUE = 1 << 7,    /* when is the next retry or lease expiry due */
+    TL__WAITER_DISARM =
+        1 << 6,              /* the bell: publishers need not ring, there are too many of them; the
+                                    event that rang waits for TICK, and another look follows */
+    TL__WAITER_DUE = 1 << 7, /* when is the next retry or lease expiry due */
 };
 
 struct tl__waiter_policy {
@@ -36,6 +37,8 @@ struct tl__waiter_policy {
     bool is_sentinel;
     bool is_armed;
 
+    bool is_rung;      /* while armed, and not looked for yet */
+    bool is_tick_rung; /* what the tick on its way looks for */
     bool is_tick_wanted;
     bool is_disarm_wanted;
     bool is_release_wanted;
@@ -54,7 +57,9 @@ struct tl__waiter_policy {
     uint64_t nap_us;
     uint32_t arm_failures;
     uint64_t quiet_since_us;
+    uint64_t rings_until_us; /* so long what has rung uses up what may ring */
     uint64_t due_at_us;
+    uint64_t due_ask_us; /* not earlier */
     uint64_t tick_sent_us;
     uint64_t next_tick_us;
     uint64_t next_elect_us;
@@ -83,9 +88,10 @@ void tl__waiter_policy_leave(struct tl__waiter_policy *p);
 /* Answers to what next() gave. */
 void tl__waiter_policy_elected(struct tl__waiter_policy *p, bool is_elected);
 void tl__waiter_policy_armed(struct tl__waiter_policy *p, bool is_armed);
-/* true: something became readable since the last tick, or it is the first of a connection. */
+/* is_held: something is in the log that is not readable yet, or may be. true: something became
+ * readable since the last tick, or it is the first of a connection. */
 bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int64_t activity,
-                              uint64_t others, uint64_t rows);
+                              bool is_held, uint64_t others, uint64_t rows);
 void tl__waiter_policy_due(struct tl__waiter_policy *p, uint64_t now_us, int64_t due_us);
 /* Everything of the pipeline was answered. */
 void tl__waiter_policy_answered(struct tl__waiter_policy *p);

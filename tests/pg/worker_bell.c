@@ -43,6 +43,11 @@ static bool is_listening(void *arg)
     return stats_of(arg).is_listening;
 }
 
+static bool is_past(void *arg)
+{
+    return clock_us() > *(uint64_t *)arg;
+}
+
 /* WAK-1: the sentinel sleeps; an INSERT by somebody who knows nothing of us wakes it */
 static void an_insert_wakes_the_sleeping_sentinel(void **state)
 {
@@ -66,12 +71,32 @@ static void an_insert_wakes_the_sleeping_sentinel(void **state)
     tl_worker_free(w);
 }
 
-/* An idle worker costs next to nothing: it sleeps. */
-static bool is_past(void *arg)
+/* Nothing is as cheap as the ring of an event that comes on its own: nobody stays awake for it. */
+static void few_events_leave_the_bell_armed(void **state)
 {
-    return clock_us() > *(uint64_t *)arg;
+    struct env *e = *state;
+    struct seen s = {0};
+    tl_worker *w =
+        bell_worker(e->client, "h", "**", &s, TL_WORKER_OPTIONS(.poll_interval_us = NO_POLL_US));
+    uint64_t polls;
+
+    drive_one(w, is_armed, e);
+    polls = stats_of(w).polls;
+    for (int i = 1; i <= 20; i++) {
+        uint64_t until_us = clock_us() + 20000;
+
+        publish(e, "a", "", 1);
+        s.until = i;
+        drive_one(w, has_seen, &s);
+        drive_one(w, is_past, &until_us);
+        assert_true(is_bell_armed(e));
+    }
+    /* a claim and a look behind it for each; awake it would be more than 100 */
+    assert_true(stats_of(w).polls <= polls + 2 * 20 + 5);
+    tl_worker_free(w);
 }
 
+/* An idle worker costs next to nothing: it sleeps. */
 static void an_idle_worker_sleeps(void **state)
 {
     struct env *e = *state;
@@ -132,8 +157,8 @@ static bool has_parked(void *arg)
     bool is_locked = PQgetvalue(res, 0, 0)[0] == 't';
 
     PQclear(res);
-    if (!is_locked)
-        publish(p->e, "c", "", 1);
+    if (!is_locked) /* so many that it disarms */
+        publish(p->e, "c", "", 16);
     return is_locked;
 }
 
@@ -377,6 +402,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
     const struct CMUnitTest tests[] = {
         TEST(an_insert_wakes_the_sleeping_sentinel),
+        TEST(few_events_leave_the_bell_armed),
         TEST(an_idle_worker_sleeps),
         TEST(the_sentinel_looks_once_more_when_armed),
         TEST(the_sentinel_wakes_the_others),

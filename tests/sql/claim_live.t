@@ -261,6 +261,24 @@ subtest 'several subscriptions' => sub {
     is((look(''))[0][3], (look(''))[0][3], 'and stays while there is not');
 };
 
+subtest 'held' => sub {
+    my $id = feed('held');
+    my %looks = (claim_live => "'1 h', 'me', 256, 0, true", claim_many => "'1 h', 'me', true");
+    my $held = sub { join ' ', map { $s->do("SELECT members FROM trunkline.$_('{}', '{}', $looks{$_}) WHERE subscription_id = 0") } sort keys %looks };
+    is($held->(), '0 0', 'all is readable');
+    $w1->do('BEGIN');
+    my $p = insert($w1);
+    is($held->(), '1 1', 'something is in flight');
+    insert($w2, 'second');
+    is($held->(), '1 1', 'though another topic has as much to read as this one has not');
+    $w1->do('COMMIT');
+    is($held->(), '0 0', 'and all is readable again');
+    is(take($id), $p, 'and read');
+    my ($known) = map { $_->[3] } look('');
+    is($s->do("SELECT members FROM trunkline.claim_live('{}', '{}', '1 h', 'me', 256, $known, true)"), 0, 'nor is anything held where nothing is new');
+    $main->do("SELECT trunkline.unsubscribe('held', true)");
+};
+
 subtest 'listeners' => sub {
     my $other = session();
     my $join = 'LISTEN trunkline; SELECT trunkline.listener_join()';

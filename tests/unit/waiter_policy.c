@@ -23,13 +23,14 @@ struct world {
     int64_t activity;
     uint64_t others;
     uint64_t rows;
+    bool is_held;
     int64_t due_us;
     uint64_t look_us; /* how long a tick takes */
     bool is_election_won;
     bool is_arming_possible;
     bool are_notifications_lost;
     unsigned last; /* actions of the last exchange */
-    int ticks, wakes, arms, elections, probes;
+    int ticks, wakes, arms, disarms, dues, elections, probes;
 };
 
 static void answer(struct world *w, unsigned actions)
@@ -41,6 +42,10 @@ static void answer(struct world *w, unsigned actions)
     }
     if (actions & TL__WAITER_PROBE)
         w->probes++;
+    if (actions & TL__WAITER_DISARM)
+        w->disarms++;
+    if (actions & TL__WAITER_DUE)
+        w->dues++;
     if (actions & TL__WAITER_WAKE)
         w->wakes++;
     if (actions & TL__WAITER_ARM) {
@@ -52,7 +57,7 @@ static void answer(struct world *w, unsigned actions)
     if (actions & TL__WAITER_TICK) {
         w->ticks++;
         w->now_us += w->look_us;
-        tl__waiter_policy_ticked(&w->p, w->now_us, w->activity, w->others, w->rows);
+        tl__waiter_policy_ticked(&w->p, w->now_us, w->activity, w->is_held, w->others, w->rows);
     }
     if (actions & TL__WAITER_DUE)
         tl__waiter_policy_due(&w->p, w->now_us, w->due_us);
@@ -96,6 +101,14 @@ static struct world new_world(bool can_listen)
     return w;
 }
 
+/* So many that it is better awake. */
+static void ring_a_lot(struct world *w)
+{
+    for (int i = 0; i < 5; i++)
+        tl__waiter_policy_notified(&w->p, w->now_us);
+    w->activity++;
+}
+
 static void an_idle_sentinel_arms_and_sleeps(void **state)
 {
     struct world w = new_world(true);
@@ -115,6 +128,145 @@ static void an_idle_sentinel_arms_and_sleeps(void **state)
     assert_true(w.p.is_armed);
 }
 
+static struct world asleep(void)
+{
+    struct world w = new_world(true);
+
+    run_until(&w, w.now_us + 50 * MS);
+    assert_true(w.p.is_sentinel && w.p.is_armed);
+    w.ticks = w.arms = w.disarms = w.dues = 0;
+    return w;
+}
+
+static void ring(struct world *w, int events)
+{
+    tl__waiter_policy_notified(&w->p, w->now_us);
+    w->activity += events;
+}
+
+static void few_events_ring_each_and_leave_it_armed(void **state)
+{
+    struct world w = asleep();
+    unsigned actions;
+
+    (void)state;
+    for (int i = 1; i <= 100; i++) {
+        ring(&w, 3);
+        actions = tl__waiter_policy_next(&w.p, w.now_us);
+        assert_int_equal(actions & ~(unsigned)TL__WAITER_PROBE,
+                         TL__WAITER_TICK); /* and nothing behind it */
+        answer(&w, actions);
+        run_until(&w, w.now_us + 20 * MS);
+        assert_int_equal(w.dues, i);
+    }
+    assert_int_equal(w.arms + w.disarms, 0);
+    for (int i = 1; i <= 4; i++) { /* a few may come together */
+        ring(&w, 1);
+        run_until(&w, w.now_us);
+    }
+    assert_true(w.p.is_armed);
+    ring(&w, 1); /* but these are many */
+    run_until(&w, w.now_us);
+    assert_int_equal(w.disarms, 1);
+    assert_false(w.p.is_armed);
+}
+
+static void many_events_in_one_ring_disarm(void **state)
+{
+    struct world w = asleep();
+
+    (void)state;
+    ring(&w, 15);
+    run_until(&w, w.now_us + 10 * MS);
+    assert_int_equal(w.disarms, 0);
+    ring(&w, 16);
+    run_until(&w, w.now_us + MS);
+    assert_int_equal(w.disarms, 1);
+    w = asleep();
+    w.rows = 16;
+    ring(&w, 1);
+    run_until(&w, w.now_us);
+    assert_int_equal(w.disarms, 1);
+}
+
+/* The ring of what is not readable yet is spent, and who holds it back may roll back. */
+static void what_is_held_back_is_waited_for_awake(void **state)
+{
+    struct world w = asleep();
+    int ticks;
+
+    (void)state;
+    w.is_held = true;
+    tl__waiter_policy_notified(&w.p, w.now_us); /* nothing new is readable */
+    run_until(&w, w.now_us);
+    assert_int_equal(w.disarms, 1);
+    assert_false(w.p.is_armed);
+    ticks = w.ticks;
+    run_until(&w, w.now_us + 5 * MS);
+    assert_true(w.ticks > ticks + 2);
+    w = asleep();
+    w.is_held = true; /* no ring: whoever is in flight found it armed, and will ring */
+    tl__waiter_policy_want_tick(&w.p);
+    run_until(&w, w.now_us);
+    assert_int_equal(w.ticks, 1);
+    assert_true(w.p.is_armed);
+}
+
+static void what_rings_during_a_look_is_looked_for(void **state)
+{
+    struct world w = asleep();
+    unsigned actions;
+
+    (void)state;
+    ring(&w, 1);
+    actions = tl__waiter_policy_next(&w.p, w.now_us);
+    assert_int_equal(actions, TL__WAITER_TICK);
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    answer(&w, actions);
+    w.is_held = true;
+    run_until(&w, w.now_us);
+    assert_true(w.ticks >= 2);
+    assert_int_equal(w.disarms, 1); /* and that look counts as rung too */
+}
+
+static void what_nobody_rang_for_is_told_to_others(void **state)
+{
+    struct world w = asleep();
+
+    (void)state;
+    w.others = 1;
+    w.is_held = true;
+    w.activity++;
+    run_until(&w, w.now_us + 61 * SECOND); /* the fallback poll */
+    assert_int_equal(w.disarms, 0);
+    assert_int_equal(w.wakes, 1);
+    w.activity += 16;
+    run_until(&w, w.now_us + 61 * SECOND);
+    assert_int_equal(w.disarms, 1);
+}
+
+/* What a look has brought is handled first. */
+static void due_is_asked_behind_the_work(void **state)
+{
+    struct world w = asleep();
+
+    (void)state;
+    w.rows = 1;
+    ring(&w, 1);
+    run_until(&w, w.now_us + 1900);
+    assert_int_equal(w.ticks, 1);
+    assert_int_equal(w.dues, 0);
+    run_until(&w, w.now_us + 200); /* though the work should last */
+    assert_int_equal(w.dues, 1);
+    ring(&w, 1);
+    run_until(&w, w.now_us);
+    w.rows = 0;
+    tl__waiter_policy_want_tick(&w.p); /* it is done: nothing more, so it is asked at once */
+    run_until(&w, w.now_us);
+    assert_int_equal(w.ticks, 3);
+    assert_int_equal(w.dues, 2);
+}
+
 static void naps_are_short_while_events_flow_and_grow(void **state)
 {
     struct world w = new_world(true);
@@ -122,8 +274,7 @@ static void naps_are_short_while_events_flow_and_grow(void **state)
 
     (void)state;
     run_until(&w, w.now_us + 50 * MS);
-    tl__waiter_policy_notified(&w.p, w.now_us);
-    w.activity++;
+    ring_a_lot(&w);
     run_until(&w, w.now_us);
     assert_int_equal(w.last & (TL__WAITER_DISARM | TL__WAITER_TICK),
                      TL__WAITER_DISARM | TL__WAITER_TICK);
@@ -185,13 +336,13 @@ static void plenty_of_events_make_for_longer_naps(void **state)
     assert_int_equal(nap_after(1000, 4 * MS), 10 * MS); /* but never longer than that */
 }
 
-static void what_the_poll_behind_arming_finds_disarms(void **state)
+static void the_poll_behind_arming_finds(int events, struct world *ret)
 {
     struct world w = new_world(true);
 
-    (void)state;
     run_until(&w, w.now_us + 5 * MS);
     assert_true(w.p.is_sentinel && !w.p.is_armed);
+    w.others = 1;
     for (;;) {
         unsigned actions;
 
@@ -200,15 +351,28 @@ static void what_the_poll_behind_arming_finds_disarms(void **state)
                        : w.now_us;
         actions = tl__waiter_policy_next(&w.p, w.now_us);
         if (actions & TL__WAITER_ARM)
-            w.activity++; /* committed just before */
+            w.activity += events; /* committed just before */
         answer(&w, actions);
         if (actions & TL__WAITER_ARM)
             break;
     }
-    run_until(&w, w.now_us);
-    assert_true(w.last & TL__WAITER_DISARM);
-    assert_true(w.last & TL__WAITER_TICK);
+    w.wakes = 0;
+    run_until(&w, w.now_us + MS);
+    *ret = w;
+}
+
+static void what_the_poll_behind_arming_finds(void **state)
+{
+    struct world w;
+
+    (void)state;
+    the_poll_behind_arming_finds(1, &w);
+    assert_true(w.p.is_armed); /* it was seen, and that is all */
+    assert_int_equal(w.wakes, 1);
+    the_poll_behind_arming_finds(16, &w);
+    assert_int_equal(w.disarms, 1);
     assert_false(w.p.is_armed);
+    assert_int_equal(w.wakes, 1);
 }
 
 static void a_parked_publisher_costs_longer_naps_only(void **state)
@@ -256,7 +420,7 @@ static void the_sentinel_wakes_others_once_for_many(void **state)
     w.others = 3;
     run_until(&w, w.now_us + 70 * SECOND);
     w.wakes = 0;
-    tl__waiter_policy_notified(&w.p, w.now_us);
+    ring_a_lot(&w);
     for (int i = 0; i < 50; i++) {
         w.activity++;
         run_until(&w, w.now_us + 200);
@@ -426,8 +590,7 @@ static void a_sentinel_that_nobody_calls_hands_over(void **state)
     w.now_us += 20 * SECOND; /* asleep and armed: publishers ring everybody, nothing is lost */
     run_until(&w, w.now_us);
     assert_true(w.p.is_sentinel);
-    tl__waiter_policy_notified(&w.p, w.now_us);
-    w.activity++;
+    ring_a_lot(&w);
     run_until(&w, w.now_us);
     assert_false(w.p.is_armed);
     w.now_us += 300 * MS; /* a slow handler */
@@ -443,8 +606,7 @@ static void a_sentinel_that_nobody_calls_hands_over(void **state)
     run_until(&w, w.now_us + 2 * SECOND);
     assert_true(w.p.is_sentinel); /* nobody else wanted it */
     w.others = 0;
-    tl__waiter_policy_notified(&w.p, w.now_us);
-    w.activity++;
+    ring_a_lot(&w);
     run_until(&w, w.now_us);
     w.now_us += 300 * MS;
     run_until(&w, w.now_us);
@@ -471,10 +633,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_idle_sentinel_arms_and_sleeps),
+        cmocka_unit_test(few_events_ring_each_and_leave_it_armed),
+        cmocka_unit_test(many_events_in_one_ring_disarm),
+        cmocka_unit_test(what_is_held_back_is_waited_for_awake),
+        cmocka_unit_test(what_rings_during_a_look_is_looked_for),
+        cmocka_unit_test(what_nobody_rang_for_is_told_to_others),
+        cmocka_unit_test(due_is_asked_behind_the_work),
         cmocka_unit_test(naps_are_short_while_events_flow_and_grow),
         cmocka_unit_test(a_nap_is_as_long_as_a_slow_look),
         cmocka_unit_test(plenty_of_events_make_for_longer_naps),
-        cmocka_unit_test(what_the_poll_behind_arming_finds_disarms),
+        cmocka_unit_test(what_the_poll_behind_arming_finds),
         cmocka_unit_test(a_parked_publisher_costs_longer_naps_only),
         cmocka_unit_test(who_keeps_it_from_arming_is_seen_soon),
         cmocka_unit_test(the_sentinel_wakes_others_once_for_many),
