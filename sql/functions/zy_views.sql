@@ -59,9 +59,11 @@ CREATE OR REPLACE VIEW @extschema@.horizon_holders AS
 SELECT t.name AS topic, l.pid, coalesce(a.application_name, '(prepared transaction)') AS application_name, a.state,
        clock_timestamp() - a.xact_start AS age, a.usename AS role
   FROM @extschema@.topics t
-  JOIN pg_locks l ON l.locktype = 'advisory' AND l.mode = 'ShareLock' AND l.objsubid = 2
-       AND l.classid = ('@extschema@.position_' || t.name)::regclass::oid
-       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+  JOIN (SELECT DISTINCT r.classid, r.virtualtransaction, r.pid -- one transaction may hold several of a topic
+          FROM pg_locks r
+         WHERE r.locktype = 'advisory' AND r.mode = 'ShareLock' AND r.objsubid = 2
+           AND r.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) l
+       ON l.classid = ('@extschema@.position_' || t.name)::regclass::oid
   LEFT JOIN pg_stat_activity a ON a.pid = l.pid;
 COMMENT ON VIEW @extschema@.horizon_holders IS
     'Transactions that have published and not ended: the only ones that hold the safe horizon back. pid NULL: a prepared transaction, see pg_prepared_xacts. age and state of other roles need pg_read_all_stats.';

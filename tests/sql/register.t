@@ -93,6 +93,7 @@ my $both = lock_of('bus');
 is($both, $first . ' ' . ($first + 1), 'the second one another, and sets the marker');
 $s->do('SELECT app.own_path(); SAVEPOINT a; SELECT app.own_path(); RELEASE a; SELECT trunkline.publish(\'a\', \'1\')');
 is(lock_of('bus'), $both, 'no more of them in a transaction, whatever it calls');
+is($watch->do("SELECT count(*) FROM trunkline.horizon_holders WHERE topic = 'bus' AND pid = $s->{pid}"), 1, 'which is one transaction that holds the horizon');
 $s->do("SELECT trunkline.publish('a', '1', 'store')");
 isnt(lock_of('store'), 'none', 'one a topic');
 is(lock_of('bus'), $both, 'which leaves the others alone');
