@@ -40,7 +40,8 @@ BEGIN
         RETURN;
     END IF;
     SELECT array_agg(t.topic_id), array_agg(t.name), array_agg(q.sequence), array_agg(pg_sequence_last_value(q.sequence)),
-           (SELECT s.topic_id FROM @extschema@.subscriptions s WHERE s.subscription_id = chosen)
+           (SELECT s.topic_id FROM @extschema@.subscriptions s
+             WHERE s.subscription_id = chosen AND s.active AND s.slots = 1 AND s.resize_at IS NULL)
       INTO numbers, names, sequences, horizons, place
       FROM @extschema@.topics t CROSS JOIN LATERAL (SELECT to_regclass('@extschema@.position_' || t.name) AS sequence OFFSET 0) q;
     lasts := horizons;
@@ -48,7 +49,8 @@ BEGIN
         total := total + h;
     END LOOP;
     -- Something is new, and only one may want it: mostly it has nothing else. The look comes when there was nothing for it.
-    is_quick := coalesce(total <> known AND room > 0 AND cardinality(claim_live.subscriptions) = 1 AND cardinality(claim_live.capacity) = 1, false);
+    -- Not of several slots: who took another of them would hold the first from others meanwhile.
+    is_quick := coalesce(total <> known AND place IS NOT NULL AND room > 0 AND cardinality(claim_live.subscriptions) = 1 AND cardinality(claim_live.capacity) = 1, false);
     LOOP
         IF is_quick THEN
             n := 1;

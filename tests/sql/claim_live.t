@@ -241,6 +241,13 @@ subtest 'a slot that is not the first' => sub {
     # the first look serves slot 0, so that only the other one has something left
     my @got = map { split / /, take($id) } 1 .. 2;
     is(join(' ', sort { $a <=> $b } @got), "@wrote", 'both slots');
+    # slot 0 was served last, so who takes one begins with slot 1
+    $s->do("UPDATE trunkline.cursors SET last_triggered_at = clock_timestamp() + slot * interval '-1 s' WHERE subscription_id = $id");
+    $main->do("INSERT INTO trunkline.topic_bus (type, key, data) SELECT 'a', 'key' || i, '1' FROM generate_series(1, 8) i");
+    my $slot = "SELECT DISTINCT members FROM trunkline.claim_live('{$id}', '{9}', '1 h', 'me', 256, 0, true) WHERE id IS NOT NULL";
+    is($w1->do("BEGIN; $slot"), 1, 'who takes another slot');
+    is($w2->do($slot), 0, 'leaves the first to others');
+    $w1->do('COMMIT');
     $main->do("SELECT trunkline.unsubscribe('slots', true)");
 };
 
