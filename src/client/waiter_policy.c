@@ -176,7 +176,8 @@ bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int6
     p->is_activity_known = true;
     p->others = others;
     p->last_rows = rows;
-    if (has_changed || rows > 0) {
+    p->is_quiet = !has_changed && rows == 0;
+    if (!p->is_quiet) {
         p->quiet_since_us = now_us;
         p->nap_us = 0;
         p->arm_failures = 0;
@@ -233,8 +234,10 @@ static unsigned tick_actions(struct tl__waiter_policy *p, uint64_t now_us)
     p->is_rung = false;
     if (p->last_rows == 0 && needs_due(p) && !p->is_tick_rung)
         actions |= TL__WAITER_DUE;
+    /* a look that found something may be as long ago as that, after a long nap: nothing is quiet then */
     if (p->is_sentinel && p->is_listening && !p->is_armed && !p->is_disarm_wanted &&
-        !p->is_new_sentinel && !p->is_wake_wanted && now_us >= p->quiet_since_us + QUIET_US)
+        !p->is_new_sentinel && !p->is_wake_wanted && p->is_quiet &&
+        now_us >= p->quiet_since_us + QUIET_US)
         actions |= TL__WAITER_ARM | TL__WAITER_DUE;
     return actions;
 }

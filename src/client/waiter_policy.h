@@ -49,6 +49,7 @@ struct tl__waiter_policy {
     bool is_deaf;       /* a probe was lost; kept over reconnects */
     bool has_gone_deaf; /* set when notifications stop; for one line of log; the reader clears it */
     bool is_activity_known;
+    bool is_quiet;    /* the last look found nothing new */
     bool has_stalled; /* why it wants to be released */
 
     int64_t activity;

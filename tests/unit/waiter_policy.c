@@ -336,6 +336,28 @@ static void plenty_of_events_make_for_longer_naps(void **state)
     assert_int_equal(nap_after(1000, 4 * MS), 10 * MS); /* but never longer than that */
 }
 
+/* The longest nap is as long as what counts as quiet: under load nobody may take the one for the other. */
+static void a_long_nap_under_load_is_no_quiet(void **state)
+{
+    struct world w = new_world(true);
+
+    (void)state;
+    run_until(&w, w.now_us + 5 * MS);
+    assert_true(tl__waiter_policy_is_awake(&w.p));
+    w.look_us = 4 * MS;
+    w.rows = 100;
+    for (int i = 0; i < 30; i++) {
+        w.activity += 100;
+        run_until(&w, w.now_us + 14 * MS);
+        assert_int_equal(w.p.nap_us, 10 * MS);
+    }
+    assert_int_equal(w.arms, 0);
+    w.look_us = 0;
+    w.rows = 0;
+    run_until(&w, w.now_us + 30 * MS); /* when the events end, it does */
+    assert_true(w.p.is_armed);
+}
+
 static void the_poll_behind_arming_finds(int events, struct world *ret)
 {
     struct world w = new_world(true);
@@ -642,6 +664,7 @@ int main(void)
         cmocka_unit_test(naps_are_short_while_events_flow_and_grow),
         cmocka_unit_test(a_nap_is_as_long_as_a_slow_look),
         cmocka_unit_test(plenty_of_events_make_for_longer_naps),
+        cmocka_unit_test(a_long_nap_under_load_is_no_quiet),
         cmocka_unit_test(what_the_poll_behind_arming_finds),
         cmocka_unit_test(a_parked_publisher_costs_longer_naps_only),
         cmocka_unit_test(who_keeps_it_from_arming_is_seen_soon),
