@@ -38,6 +38,11 @@
 #define START (MOD - 2)    /* last_value at the start: keys wrap soon */
 #endif
 
+/* Without these a marker is there only beside a lock, and says nothing that the lock does not. */
+#if defined(SAVEPOINT) || defined(TWIN_MARKER_OUTLIVES_TRANSACTION)
+#define MARKER
+#endif
+
 #define NONE 0    /* not drawn, rolled back, or delivered */
 #define RUNNING 1 /* inserted by a transaction in progress */
 #define VISIBLE 2 /* committed, not delivered */
@@ -174,6 +179,7 @@ inline draw() {
 proctype writer(byte w) {
     byte t, n, r, k;
     byte x;                    /* the transaction */
+    bool has_lock;             /* held[x] */
     bool has_marker;           /* transaction-local: a lock is held */
     bool has_number;           /* of the transaction: has written, here or elsewhere */
     bool in_savepoint, savepoint_had_lock, savepoint_had_marker, savepoint_used;
@@ -190,19 +196,24 @@ proctype writer(byte w) {
 #ifndef TWIN_MARKER_OUTLIVES_TRANSACTION
             has_marker = false;
 #endif
-            has_number = false; in_savepoint = false; savepoint_used = false
+            has_lock = false; has_number = false; in_savepoint = false; savepoint_used = false
         };
         do
 #ifdef SAVEPOINT
         :: n < POS && !savepoint_used ->
             d_step {
                 savepoint_used = true; in_savepoint = true;
-                savepoint_n = n; savepoint_had_lock = held[x]; savepoint_had_marker = has_marker
+                savepoint_n = n; savepoint_had_lock = has_lock; savepoint_had_marker = has_marker
             }
 #endif
-        /* publish: register, then nextval, then the row */
-        :: n < POS && has_marker -> draw()
-        :: n < POS && !has_marker ->
+        /* publish: register, then nextval, then the row. Who has a lock and no marker takes a second lock and sets
+         * the marker, which changes nothing for others: readers look at the lowest lock, and that is the first. */
+        :: n < POS && (has_marker || has_lock) ->
+#ifdef MARKER
+            has_marker = true;
+#endif
+            draw()
+        :: n < POS && !has_marker && !has_lock ->
 #if JUMPS
             is_inserting[x] = true;
 #endif
@@ -210,13 +221,13 @@ proctype writer(byte w) {
 #ifdef TWIN_NEXTVAL_FIRST
             draw();
 #endif
-            /* A second lock changes nothing: readers look at the lowest, and this transaction's first is. */
-            if
-            :: !has_number -> /* its first event, and it has written nothing else: no marker */
-                d_step { if :: !held[x] -> lock_k[x] = k :: else fi; held[x] = true; k = 0 }
-            :: d_step { if :: !held[x] -> lock_k[x] = k :: else fi; held[x] = true; k = 0; has_marker = true }
+            d_step { held[x] = true; lock_k[x] = k; k = 0; has_lock = true };
+#ifdef MARKER
+            if /* the first event of who has written nothing else goes without */
+            :: !has_number -> has_number = true
+            :: d_step { has_marker = true; has_number = true }
             fi;
-            has_number = true;
+#endif
 #if defined(QUIET) && !defined(TWIN_QUIET_NUMBER_AFTER_DRAW)
             begin_numbered(x);
 #endif
@@ -232,7 +243,7 @@ proctype writer(byte w) {
                 forget(x, savepoint_n);
                 in_savepoint = false;
                 if
-                :: !savepoint_had_lock -> release(x)
+                :: !savepoint_had_lock -> release(x); has_lock = false
                 :: else
                 fi;
 #ifndef TWIN_MARKER_OUTLIVES_SAVEPOINT
@@ -256,7 +267,7 @@ proctype writer(byte w) {
         t++
     :: else ->
         d_step { x = 0; n = 0; savepoint_n = 0; savepoint_had_lock = false; savepoint_had_marker = false;
-                 has_number = false; has_marker = false; in_savepoint = false; savepoint_used = false };
+                 has_lock = false; has_number = false; has_marker = false; in_savepoint = false; savepoint_used = false };
         break
     od
 }
