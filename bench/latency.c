@@ -5,8 +5,10 @@
 #include "bench.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static char stamped_data[512];
 static char stamp_text[24];
@@ -42,6 +44,97 @@ enum { BARE, TRUNKLINE, READER, VARIANTS };
 static const char *const kinds[] = {"listener", "worker", "reader"};
 static const char *const names[] = {"INSERT + NOTIFY", "Trunkline", "INSERT + NOTIFY, row read"};
 
+/* ------------------------------------------------------------------------ by a tl_publisher -- */
+
+struct group {
+    tl_client *client;
+    tl_publisher *publisher;
+    uint64_t *sent_ns; /* of each event */
+    struct samples *samples;
+    size_t done;
+};
+
+static void published(tl_status status, const tl_receipt *receipt, const tl_error *error,
+                      void *userdata)
+{
+    struct group *g = userdata;
+    struct samples *s = g->samples;
+
+    (void)receipt;
+    if (status != TL_OK)
+        die("tl_publisher_submit", tl_error_message(error));
+    /* of one thread, to one topic: they end in the order in which they were submitted */
+    if (s->commits < MAX_SAMPLES)
+        s->commit_us[s->commits++] = (double)(tl__clock_ns() - g->sent_ns[g->done]) / 1e3;
+    g->done++;
+}
+
+static void wait_for_group(const struct group *g, uint64_t until_ns)
+{
+    uint64_t now_ns = tl__clock_ns();
+    uint64_t at_us = tl_publisher_deadline_us(g->publisher);
+    uint64_t at_ns = at_us < until_ns / 1000 ? at_us * 1000 : until_ns;
+    uint64_t left_ns = at_ns > now_ns ? at_ns - now_ns : 0;
+    struct pollfd pfd = {.fd = tl_publisher_fd(g->publisher), .events = POLLIN};
+    struct timespec ts = {.tv_sec = (time_t)(left_ns / 1000000000u),
+                          .tv_nsec = (long)(left_ns % 1000000000u)};
+
+    (void)ppoll(&pfd, 1, &ts, NULL);
+}
+
+/* As pool_run_paced(), through one loop that publishes for all. */
+static size_t group_run_paced(struct group *g, int per_s, double seconds)
+{
+    uint64_t gap_ns = 1000000000u / (uint64_t)per_s;
+    size_t total = (size_t)(seconds * per_s);
+    uint64_t next_ns = tl__clock_ns() + gap_ns;
+    uint64_t give_up_ns = next_ns + (uint64_t)(2 * seconds * 1e9);
+    char data[512];
+    size_t sent = 0;
+
+    g->sent_ns = need(calloc(total, sizeof *g->sent_ns));
+    g->done = 0;
+    while (g->done < total) {
+        uint64_t now_ns = tl__clock_ns();
+        tl_error *error = NULL;
+
+        if (now_ns > give_up_ns)
+            total = sent;
+        while (sent < total && next_ns <= now_ns) {
+            snprintf(data, sizeof data, "{\"t\":%" PRIu64 ",%s", next_ns, invoice + 1);
+            g->sent_ns[sent++] = tl__clock_ns();
+            if (tl_publisher_submit(
+                    g->publisher, NULL,
+                    TL_NEW_EVENT(.type = event_type, .data = data, .tenant_id = event_tenant),
+                    published, g, &error) != TL_OK)
+                die("tl_publisher_submit", tl_error_message(error));
+            next_ns += gap_ns;
+        }
+        if (tl_publisher_process(g->publisher) != TL_OK)
+            die("tl_publisher_process", "it has stopped");
+        if (g->done < total)
+            wait_for_group(g, sent < total ? next_ns : now_ns + 1000000000u);
+    }
+    free(g->sent_ns);
+    return total;
+}
+
+static void group_open(const struct bench *b, struct group *g)
+{
+    if (tl_client_open(b->conninfo, TL_CLIENT_OPTIONS(.application_name = "trunkline-bench group"),
+                       &g->client) != TL_OK ||
+        tl_publisher_new(g->client, NULL, &g->publisher) != TL_OK)
+        die("tl_publisher_new", tl_error_message(tl_client_error(g->client)));
+}
+
+static void group_close(struct group *g)
+{
+    tl_publisher_free(g->publisher);
+    tl_client_close(g->client);
+}
+
+/* --------------------------------------------------------------------------------------- turns -- */
+
 static void add_latencies(struct samples *s, struct consumed seen)
 {
     for (size_t i = 0; i < seen.latencies && s->n < MAX_SAMPLES; i++)
@@ -49,8 +142,10 @@ static void add_latencies(struct samples *s, struct consumed seen)
     free(seen.latency_us);
 }
 
-static void run(const struct bench *b, struct pool *pool, int variant, const struct statement *st,
-                int per_s, struct samples *s, struct figure *f, int round)
+/* By a pool and a statement, or by a group. */
+static void run(const struct bench *b, struct pool *pool, struct group *group, int variant,
+                const struct statement *st, int per_s, struct samples *s, struct figure *f,
+                int round)
 {
     struct consumer *c;
     struct consumed seen;
@@ -60,13 +155,17 @@ static void run(const struct bench *b, struct pool *pool, int variant, const str
     if (variant == TRUNKLINE)
         sql_exec(b->admin, "SELECT trunkline.subscribe('bench/latency', '**')");
     c = consumer_start(b, kinds[variant], "bench/latency", 100);
-    sent = pool_run_paced(pool, st, variant == BARE ? stamp_both : stamp_data, per_s,
-                          b->latency_round_s, s->commit_us + s->commits, MAX_SAMPLES - s->commits);
+    if (group != NULL)
+        sent = group_run_paced(group, per_s, b->latency_round_s);
+    else
+        sent =
+            pool_run_paced(pool, st, variant == BARE ? stamp_both : stamp_data, per_s,
+                           b->latency_round_s, s->commit_us + s->commits, MAX_SAMPLES - s->commits);
     if (sent < (size_t)(b->latency_round_s * per_s))
         report_note("%s did not keep up: %zu of %.0f events sent in twice the time", names[variant],
                     sent, b->latency_round_s * per_s);
-    s->commits += sent;
-    s->commits = s->commits < MAX_SAMPLES ? s->commits : MAX_SAMPLES;
+    if (group == NULL)
+        s->commits = s->commits + sent < MAX_SAMPLES ? s->commits + sent : MAX_SAMPLES;
     upto = (int64_t)sent;
     if (variant == TRUNKLINE)
         upto = sql_int(b->admin, "SELECT last_value FROM trunkline.position_bus");
@@ -85,7 +184,7 @@ static void run(const struct bench *b, struct pool *pool, int variant, const str
 void run_paced(const struct bench *b, struct pool *pool, const struct statement *st, int per_s,
                struct samples *s, struct figure *f, int round)
 {
-    run(b, pool, TRUNKLINE, st, per_s, s, f, round);
+    run(b, pool, NULL, TRUNKLINE, st, per_s, s, f, round);
 }
 
 static void note_quantiles(const char *name, struct samples *s)
@@ -119,13 +218,29 @@ static void measure_rate(const struct bench *b, const char *section, int per_s, 
         (struct figure){section, "INSERT into the topic to a handler", "ms", &f[BARE], b->rounds};
     for (int round = 0; round < b->rounds; round++) {
         for (int v = 0; v < variants; v++)
-            run(b, pool, v, &st[v], per_s, &samples[v], &f[v], round);
+            run(b, pool, NULL, v, &st[v], per_s, &samples[v], &f[v], round);
     }
     for (int v = 0; v < variants; v++)
         report_figure(&f[v]);
     for (int v = 0; v < variants; v++)
         note_quantiles(names[v], &samples[v]);
     pool_close(pool);
+}
+
+/* As a program would publish that has so many. */
+static void measure_group_rate(const struct bench *b, const char *section, int per_s,
+                               struct samples *s)
+{
+    struct figure f = {section, "tl_publisher to a handler", "ms", NULL, b->rounds};
+    struct group group = {.samples = s};
+
+    s->n = s->commits = 0;
+    group_open(b, &group);
+    for (int round = 0; round < b->rounds; round++)
+        run(b, NULL, &group, TRUNKLINE, NULL, per_s, s, &f, round);
+    group_close(&group);
+    report_figure(&f);
+    note_quantiles("tl_publisher", s);
 }
 
 static double quantile_ms(struct samples *s, double q)
@@ -161,4 +276,7 @@ void measure_latency(const struct bench *b)
     report_section("Latency from publish to handler at 5000 events/s", note);
     measure_rate(b, "latency-5000", 5000, f, samples);
     report_bar_max("5000 events/s: p50", quantile_ms(&samples[TRUNKLINE], 0.5), 2, "ms");
+    measure_group_rate(b, "latency-5000", 5000, &samples[TRUNKLINE]);
+    report_bar_max("5000 events/s, tl_publisher: p50", quantile_ms(&samples[TRUNKLINE], 0.5), 2,
+                   "ms");
 }
