@@ -40,7 +40,8 @@ struct tl__control {
     tl_client *client; /* NULL: not connected */
     struct tl__webhooks webhooks;
     uint64_t looked_at_us, flushed_at_us;
-    bool is_hung; /* the connection did not answer in time */
+    bool is_hung;                    /* the connection did not answer in time */
+    char refusal[TL__SQLSTATE_SIZE]; /* of the last query that failed, by the server; else empty */
     bool is_leader, has_complained;
     uint64_t maintained_at_us; /* 0: not yet by this leader */
     bool may_maintain;         /* it worked the last time */
@@ -103,16 +104,21 @@ static PGresult *query_with(void *control, const char *event, const char *sql, i
     }
     tl__buf_add_str(&text, sql);
     PGconn *conn = tl_client_pgconn(c->client);
+    c->refusal[0] = 0;
     if (c->is_hung)
         return NULL;
     PGresult *result = text.is_failed ? NULL : ask(c, conn, text.data, n, values);
     if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
         return result;
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    /* a session that was ended has refused nothing */
+    bool is_lost = c->is_hung || PQstatus(conn) != CONNECTION_OK;
+    (void)snprintf(c->refusal, sizeof c->refusal, "%s", is_lost || !sqlstate ? "" : sqlstate);
     if (c->is_hung)
         message = "no answer from the server within 30 s";
     tl__log_event(TL_LOG_WARN, event, "message", message ? message : PQerrorMessage(conn),
-                  "sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE), NULL);
+                  "sqlstate", sqlstate, NULL);
     PQclear(result);
     return NULL;
 }
@@ -341,7 +347,7 @@ static bool wait_for_turn(struct tl__control *c)
 
 static void take_turn(struct tl__control *c)
 {
-    bool is_flushed = tl__webhooks_flush(&c->webhooks);
+    bool is_flushed = tl__webhooks_flush(&c->webhooks, false);
 
     c->flushed_at_us = tl__clock_us();
     if (is_flushed && c->flushed_at_us >= c->looked_at_us + LOOK_INTERVAL_US) {
@@ -369,7 +375,7 @@ static void run(void *userdata)
             c->looked_at_us = tl__clock_us(); /* not before the next turn */
     } while (wait_for_turn(c));
     if (c->client)
-        (void)tl__webhooks_flush(&c->webhooks);
+        (void)tl__webhooks_flush(&c->webhooks, true);
     disconnect(c); /* gives up the leadership with the session */
     uv_mutex_lock(&c->lock);
     c->has_ended = true;
@@ -395,7 +401,7 @@ struct tl__control *tl__control_start(const struct tl__control_settings *setting
     if (!c)
         return NULL;
     c->settings = *settings;
-    tl__webhooks_init(&c->webhooks, query_with, c, settings->journal);
+    tl__webhooks_init(&c->webhooks, query_with, c, c->refusal, settings->journal);
     uv_mutex_init(&c->lock);
     uv_cond_init(&c->ended);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

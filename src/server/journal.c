@@ -9,7 +9,7 @@
 
 #include "buf.h"
 
-enum { MAX_BYTES = 64 << 20, MAX_PEEK_BYTES = 4 << 20, MAX_PEEK_ENTRIES = 1000 };
+enum { MAX_BYTES = 64 << 20, MAX_PEEK_BYTES = 4 << 20 };
 
 struct entry {
     struct entry *next;
@@ -103,8 +103,8 @@ static void add_fields(struct tl__buf arrays[TL__JOURNAL_FIELDS], const struct e
     }
 }
 
-bool tl__journal_peek(struct tl__journal *j, char *ret_arrays[TL__JOURNAL_FIELDS],
-                      uint64_t *ret_upto)
+int tl__journal_peek(struct tl__journal *j, int most, char *ret_arrays[TL__JOURNAL_FIELDS],
+                     uint64_t *ret_upto)
 {
     struct tl__buf arrays[TL__JOURNAL_FIELDS];
     bool is_failed = false;
@@ -114,7 +114,7 @@ bool tl__journal_peek(struct tl__journal *j, char *ret_arrays[TL__JOURNAL_FIELDS
     for (int i = 0; i < TL__JOURNAL_FIELDS; i++)
         arrays[i] = TL_BUF_INIT;
     uv_mutex_lock(&j->lock);
-    for (struct entry *e = j->first; e && n < MAX_PEEK_ENTRIES; e = e->next, n++) {
+    for (struct entry *e = j->first; e && n < most; e = e->next, n++) {
         if (n > 0 && bytes + e->len > MAX_PEEK_BYTES)
             break;
         add_fields(arrays, e, n == 0 ? '{' : ',');
@@ -129,7 +129,7 @@ bool tl__journal_peek(struct tl__journal *j, char *ret_arrays[TL__JOURNAL_FIELDS
     }
     for (int i = 0; i < TL__JOURNAL_FIELDS && is_failed; i++)
         free(ret_arrays[i]);
-    return n > 0 && !is_failed;
+    return is_failed ? 0 : n;
 }
 
 void tl__journal_forget(struct tl__journal *j, uint64_t upto)

@@ -15,6 +15,7 @@ struct tl__journal;
 
 /* Parameters of record_attempts(), and so the fields of an entry. */
 enum { TL__JOURNAL_FIELDS = 14 };
+enum { TL__JOURNAL_MOST = 1000 /* entries for one statement */ };
 
 /* `on_add` is called after an entry came in, without a lock. NULL: no memory. */
 struct tl__journal *tl__journal_new(void (*on_add)(void *userdata), void *userdata);
@@ -24,10 +25,10 @@ struct tl__journal *tl__journal_free(struct tl__journal *journal);
  * over, free(3); NULL: no memory for it. Returns its number, from 1. */
 uint64_t tl__journal_add(struct tl__journal *journal, char *entry, size_t len);
 bool tl__journal_is_empty(struct tl__journal *journal);
-/* The oldest entries, at most a few megabytes, as an array for each field; free(3) each. They stay
- * until they are forgotten. False: none, or no memory. *ret_upto is the number of the last one. */
-bool tl__journal_peek(struct tl__journal *journal, char *ret_arrays[TL__JOURNAL_FIELDS],
-                      uint64_t *ret_upto);
+/* The oldest entries, at most `most` and a few megabytes, as an array for each field; free(3) each. They
+ * stay until they are forgotten. How many; 0: none, or no memory. *ret_upto is the number of the last one. */
+int tl__journal_peek(struct tl__journal *journal, int most, char *ret_arrays[TL__JOURNAL_FIELDS],
+                     uint64_t *ret_upto);
 void tl__journal_forget(struct tl__journal *journal, uint64_t upto);
 /* Everything up to this number is forgotten or was dropped. */
 uint64_t tl__journal_seq(struct tl__journal *journal);

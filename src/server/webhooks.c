@@ -11,10 +11,14 @@
 #include "clock.h"
 #include "log.h"
 
+static const uint64_t PAUSE_US = 1000000; /* after a refusal */
+enum { LAST_TRIES = 3 /* the first may be what a stop has cancelled */ };
+
 void tl__webhooks_init(struct tl__webhooks *w, tl__query_fn query, void *userdata,
-                       struct tl__journal *journal)
+                       const char *refusal, struct tl__journal *journal)
 {
-    *w = (struct tl__webhooks){.query = query, .userdata = userdata, .journal = journal};
+    *w = (struct tl__webhooks){
+        .query = query, .userdata = userdata, .refusal = refusal, .journal = journal};
     (void)snprintf(w->owner, sizeof w->owner, "serve.%ld.%llx", (long)getpid(),
                    (unsigned long long)tl__wall_us());
 }
@@ -127,30 +131,59 @@ PGresult *tl__webhooks_load(struct tl__webhooks *w, struct tl__subscription_list
 
 /* -------------------------------------------------------------------------------------- journal */
 
-bool tl__webhooks_flush(struct tl__webhooks *w)
+/* What is wrong with a value, or breaks a constraint or a limit with it, does so for ever. All else may pass:
+ * a lock, a time-out, a right that is missing, a full disk, a schema that is being changed. */
+static bool is_of_values(const char *sqlstate)
+{
+    static const char classes[][3] = {"21", "22", "23", "54"};
+
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
+        if (strncmp(sqlstate, classes[i], 2) == 0)
+            return true;
+    return false;
+}
+
+static void log_dropped(uint64_t count)
+{
+    tl__log_event(TL_LOG_WARN, "attempts_dropped", "count", TL_NUMBER(count), NULL);
+}
+
+bool tl__webhooks_flush(struct tl__webhooks *w, bool is_last)
 {
     uint64_t upto, dropped = tl__journal_take_dropped(w->journal);
+    int tries = is_last ? LAST_TRIES : 1, most = TL__JOURNAL_MOST, count;
     char *arrays[TL__JOURNAL_FIELDS];
 
     if (dropped > 0)
-        tl__log_event(TL_LOG_WARN, "attempts_dropped", "count", TL_NUMBER(dropped), NULL);
-    while (tl__journal_peek(w->journal, arrays, &upto)) {
+        log_dropped(dropped);
+    if (!is_last && w->refused_at_us && tl__clock_us() < w->refused_at_us + PAUSE_US)
+        return true;
+    w->refused_at_us = 0;
+    while (tries > 0 && (count = tl__journal_peek(w->journal, most, arrays, &upto)) > 0) {
         PGresult *r = w->query(w->userdata, "attempts_failed",
                                "SELECT @schema@.record_attempts($1, $2, $3, $4, $5, $6, $7, $8, "
                                "$9, $10, $11, $12, $13, $14)",
                                TL__JOURNAL_FIELDS, (const char *const *)arrays);
-        bool is_answered = r != NULL;
+        bool is_written = r != NULL;
+
         for (int i = 0; i < TL__JOURNAL_FIELDS; i++)
             free(arrays[i]);
         PQclear(r);
-        if (!is_answered) {
-            r = w->query(w->userdata, "attempts_failed", "SELECT 1", 0, NULL);
-            PQclear(r);
-            if (!r)
-                return false;
+        if (is_written) {
+            tl__journal_forget(w->journal, upto);
+            most = TL__JOURNAL_MOST;
+        } else if (!*w->refusal) {
+            return false;
+        } else if (!is_of_values(w->refusal)) {
+            w->refused_at_us = tl__clock_us();
+            tries--;
+        } else if (count > 1) {
+            most = count / 2; /* until the one that is to blame is alone */
+        } else {
+            log_dropped(1);
+            tl__journal_forget(w->journal, upto);
+            most = TL__JOURNAL_MOST;
         }
-        /* what the database refuses it would refuse for ever */
-        tl__journal_forget(w->journal, upto);
     }
     return true;
 }

@@ -39,7 +39,7 @@ static const char *peek(struct tl__journal *j, uint64_t *upto)
     char *arrays[TL__JOURNAL_FIELDS];
 
     text[0] = 0;
-    if (!tl__journal_peek(j, arrays, upto))
+    if (!tl__journal_peek(j, TL__JOURNAL_MOST, arrays, upto))
         return text;
     strncpy(text, arrays[0], sizeof text - 1);
     for (int i = 0; i < TL__JOURNAL_FIELDS; i++) {
@@ -91,7 +91,7 @@ static void test_fields(void **state)
     (void)state;
     memcpy(text, entry, sizeof entry);
     tl__journal_add(j, text, sizeof entry);
-    assert_true(tl__journal_peek(j, arrays, &upto));
+    assert_int_equal(tl__journal_peek(j, 1, arrays, &upto), 1);
     for (int i = 0; i < TL__JOURNAL_FIELDS; i++) {
         char wanted[4] = {'{', (char)('a' + i), '}', 0};
         assert_string_equal(arrays[i], i == 11 ? "{}" : wanted);
