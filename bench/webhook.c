@@ -161,7 +161,8 @@ static double deliver_all(const struct bench *b, struct receiver *r, const char 
     return ret_seen->per_s;
 }
 
-/* ms from the call that publishes to the receiver; 0.99 quantile at a steady rate. */
+/* ms from the call that publishes to the receiver; 0.99 quantile at a steady rate: without the first half
+ * second, in which publishers find the bell armed, notify, and commit one after the other. */
 static double measure_paced(const struct bench *b, struct receiver *r, const char *url, int per_s)
 {
     struct pool *pool = pool_open(b->conninfo, PUBLISHERS);
@@ -173,6 +174,7 @@ static double measure_paced(const struct bench *b, struct receiver *r, const cha
     int64_t after = sql_int(b->admin, "SELECT last_value FROM trunkline.position_bus");
     struct received seen;
     size_t sent;
+    size_t early;
     double p99_ms;
     pid_t pid;
 
@@ -189,10 +191,14 @@ static double measure_paced(const struct bench *b, struct receiver *r, const cha
     seen = receiver_wait(r, sent * AT_ONCE);
     stop_daemon(pid);
     sql_exec(b->admin, "SELECT trunkline.unsubscribe('bench/webhook', true)");
-    p99_ms = quantile(seen.latency_us, seen.latencies, 0.99) / 1e3;
-    report_note("at %d events/s: p50 %.1f, p99 %.1f, max %.1f ms from the call that publishes to "
-                "the receiver; of it commit p50 %.1f, p99 %.1f (%zu events, %d in a commit)",
-                per_s, quantile(seen.latency_us, seen.latencies, 0.5) / 1e3, p99_ms,
+    /* in the order in which they came, and sorted from there on */
+    early = seen.latencies > (size_t)per_s ? (size_t)per_s / 2 : 0;
+    p99_ms = quantile(seen.latency_us + early, seen.latencies - early, 0.99) / 1e3;
+    report_note("at %d events/s, after half a second: p99 %.1f ms from the call that publishes to "
+                "the receiver; of all p50 %.1f, p99 %.1f, max %.1f ms; of it commit p50 %.1f, p99 "
+                "%.1f (%zu events, %d in a commit)",
+                per_s, p99_ms, quantile(seen.latency_us, seen.latencies, 0.5) / 1e3,
+                quantile(seen.latency_us, seen.latencies, 0.99) / 1e3,
                 quantile(seen.latency_us, seen.latencies, 1) / 1e3,
                 quantile(commit_us, sent, 0.5) / 1e3, quantile(commit_us, sent, 0.99) / 1e3,
                 sent * AT_ONCE, AT_ONCE);
