@@ -1,6 +1,7 @@
 -- Where few keys are blocked, or others than these, one or two looks at the index tell all: each takes what lies between the
 -- least and the greatest of the keys, the second without the key whose queue may have filled the first. Else one descent for
--- each key that is left. Scalar subqueries: where the planner sees the values, it plans this anew in each call.
+-- each key that is left. Scalar subqueries: where the planner sees the values, it plans this anew in each call. Ordered by key, and
+-- not `=`: a plan made while few wait might look for the key among all positions.
 CREATE OR REPLACE FUNCTION @extschema@.blocked_among(subscription_id bigint, keys text[]) RETURNS text[]
     LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -20,7 +21,7 @@ BEGIN
     IF cardinality(blocked) = 64 THEN
         blocked := blocked || ARRAY(SELECT q.x FROM (SELECT u.x FROM unnest(keys) u(x) WHERE u.x > blocked[64] COLLATE "C" OFFSET 0) q
             WHERE (SELECT true FROM @extschema@.retries r
-                    WHERE r.subscription_id = blocked_among.subscription_id AND r.key = q.x ORDER BY r."position" LIMIT 1));
+                    WHERE r.subscription_id = blocked_among.subscription_id AND r.key >= q.x AND r.key <= q.x ORDER BY r.key LIMIT 1));
     END IF;
     RETURN blocked;
 END $$;

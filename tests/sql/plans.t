@@ -90,4 +90,38 @@ for my $mixed (qw(z k)) {
     is($main->do('SELECT events FROM trunkline.leases'), 10, 'which were given');
 }
 
+# And when all of it is planned for the statistics of a time when few waited, and then many do: few rows of retries are read.
+$settle->();
+$main->do(q(ALTER TABLE trunkline.retries SET (autovacuum_enabled = off); DELETE FROM trunkline.retries;
+    INSERT INTO trunkline.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, errors, key)
+    SELECT 1, -i, 0, 0, 'infinity', '', '[]', 'zz' FROM generate_series(1, 20) i));
+$main->do('VACUUM ANALYZE trunkline.retries');
+$main->do(q(INSERT INTO trunkline.topic_bus (type, key, data) SELECT 'a.b', 'zz', '1' FROM generate_series(1, 3)));
+sub behind { return $main->do('SELECT count(*) FROM trunkline.topic_bus e WHERE e."position" > (SELECT cursor FROM trunkline.cursors WHERE subscription_id = 1)') }
+my $late = session();
+my $all = $claim =~ s/10/1000/r;
+$late->do($all), $settle->() while behind();
+$main->do(q(INSERT INTO trunkline.topic_bus (type, data, key) SELECT 'a.b', '1', CASE WHEN i % 2 = 0 THEN 'hot' ELSE 'm' || i END FROM generate_series(1, 6000) i;
+    INSERT INTO trunkline.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, errors, key)
+    SELECT 1, "position", 0, 1, 'infinity', '', '[]', key FROM trunkline.topic_bus WHERE key = 'hot' OR key ~ '^m[0-9]';
+    UPDATE trunkline.cursors SET cursor = (SELECT max("position") FROM trunkline.topic_bus) WHERE subscription_id = 1));
+sub fetches {
+    my ($sql) = @_;
+    my $count = "SELECT coalesce(sum(idx_tup_fetch), 0) FROM pg_stat_xact_user_tables WHERE relid = 'trunkline.retries'::regclass";
+    my @lines = split /\n/, $late->do("BEGIN; $count; $sql; $count; COMMIT");
+    return $lines[-1] - $lines[0];
+}
+for my $case (['keys of which none waits', q('m' || i || '!'), 50], ['keys that wait', q('m' || 6001 - 2 * i), 0]) {
+    my ($name, $key, $events) = @$case;
+    $main->do("INSERT INTO trunkline.topic_bus (type, data, key) SELECT 'a.b', '1', $key FROM generate_series(1, 50) i");
+    my $n = fetches($all);
+    cmp_ok($n, '<', 1000, "a claim of $name, beside 6000");
+    is($main->do('SELECT coalesce(sum(events), 0) FROM trunkline.leases'), $events, 'is given what does not wait');
+    $settle->();
+}
+$main->do(q(UPDATE trunkline.retries SET next_attempt_at = clock_timestamp() - interval '1 s' WHERE "position" = (SELECT min("position") FROM trunkline.retries WHERE key = 'hot')));
+($token) = split /\|/, $late->do($all);
+$late->do("SELECT trunkline.ack('$token')");
+is($main->do('SELECT count(*) FROM trunkline.retries WHERE key = \'hot\' AND next_attempt_at < now()'), 100, 'the first of a key is settled: a hundred are due');
+
 done_testing;
