@@ -452,4 +452,55 @@ subtest 'a claim of many passes a bounded number of events that wait' => sub {
     is($main->do("SELECT behind FROM trunkline.subscription_status WHERE name = 'crowded'"), 2000, 'ten thousand of them, a statement does not grow with what waits');
 };
 
+# Few are found by a look or two at the index, many by one for each; and those of a claim by these.
+subtest 'which keys are blocked is found however many there are and wherever they lie' => sub {
+    feed('mixed', '', '');
+    my $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'mixed'");
+    # of 'k001' to 'k300', events of every third key and of some that sort elsewhere by the rules of a language
+    my $events = q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(3, 300, 3) i UNION ALL SELECT unnest(ARRAY['K005', 'k-06', U&'k\00e4', 'Z', '~', NULL]));
+    my %waiting = (
+        'none' => 'SELECT NULL WHERE false',
+        'others, before' => q(SELECT 'a' || i FROM generate_series(1, 100) i),
+        'others, behind' => q(SELECT '~~' || i FROM generate_series(1, 100) i),
+        'others, between' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(1, 300, 3) i),
+        'one' => q(SELECT 'k150'),
+        'the first and the last' => q(SELECT unnest(ARRAY['K005', U&'k\00e4', '~'])),
+        'a queue' => q(SELECT 'k150' FROM generate_series(1, 100)),
+        'a queue, and one behind' => q(SELECT 'k150' FROM generate_series(1, 100) UNION ALL SELECT 'k297'),
+        'two queues, and one behind' => q(SELECT k FROM unnest(ARRAY['k006', 'k150']) k, generate_series(1, 50) UNION ALL SELECT 'k297'),
+        '31' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(1, 31) i),
+        '32' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(1, 32) i),
+        '64' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(1, 64) i),
+        '65' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(1, 65) i),
+        'half' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(2, 300, 2) i),
+        'all' => $events,
+    );
+    for my $which (sort keys %waiting) {
+        $main->do("DELETE FROM trunkline.leases WHERE subscription_id = $id; DELETE FROM trunkline.retries WHERE subscription_id = $id");
+        $main->do(qq(INSERT INTO trunkline.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, last_error_at, errors, key)
+            SELECT $id, -row_number() OVER (), 0, 1, now() + interval '1 h', '', now(), '[]', w.key FROM ($waiting{$which}) w(key)));
+        $main->do("INSERT INTO trunkline.topic_mixed (type, key, data) SELECT 't', e.key, '1' FROM ($events) e(key)");
+        my $free = $main->do("SELECT string_agg(coalesce(e.key, 'none'), ' ' ORDER BY e.key COLLATE \"C\") FROM ($events) e(key)
+            WHERE NOT EXISTS (SELECT FROM trunkline.retries r WHERE r.subscription_id = $id AND r.key = e.key)");
+        is($main->do("SELECT string_agg(coalesce(c.key, 'none'), ' ' ORDER BY c.key COLLATE \"C\") FROM trunkline.claim_many('{$id}', '{1000}') c WHERE c.id IS NOT NULL"), $free, "blocked: $which");
+    }
+};
+
+subtest 'beside blocked keys a claim passes over a gap, but not over what it parks' => sub {
+    feed('gap', 'a', '');
+    my ($t) = claim('gap');
+    ack($t, undef, '1');
+    $main->do("SELECT count(nextval('trunkline.position_gap')) FROM generate_series(1, 500)");
+    more('gap', 'b b b');
+    is((claim('gap', 10))[1], '502:1 503:1 504:1', 'events behind 500 positions without any');
+    $main->do("DELETE FROM trunkline.leases");
+    my $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'gap'");
+    more('gap', join ' ', ('a') x 25, 'b');
+    my $look = sub { $main->do("SELECT coalesce(string_agg(\"position\"::text, ' '), 'none') FROM trunkline.claim_many('{$id}', '{10}') WHERE subscription_id <> 0") };
+    is($look->(), '514', 'ten of a blocked key: parked, and it says how far it looked');
+    is($look->(), '524', 'the next ten');
+    is($look->(), '530', 'the rest, and what is behind');
+    is($main->do("SELECT count(*) FROM trunkline.retries WHERE subscription_id = $id"), 26, 'they wait');
+};
+
 done_testing;
