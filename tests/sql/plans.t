@@ -124,4 +124,13 @@ $main->do(q(UPDATE trunkline.retries SET next_attempt_at = clock_timestamp() - i
 $late->do("SELECT trunkline.ack('$token')");
 is($main->do('SELECT count(*) FROM trunkline.retries WHERE key = \'hot\' AND next_attempt_at < now()'), 100, 'the first of a key is settled: a hundred are due');
 
+# A lost lease beside them: its first claimer is gone, the next one parks what waits for a key.
+$settle->();
+$late->do($all), $settle->() while $main->do('SELECT count(*) FROM trunkline.retries WHERE next_attempt_at < now()') || behind();
+$main->do(q(INSERT INTO trunkline.topic_bus (type, data, key) SELECT 'a.b', '1', 'n' || i FROM generate_series(1, 50) i));
+$s->do($all);
+is($main->do(q(UPDATE trunkline.leases SET until = clock_timestamp() - interval '1 s' RETURNING events)), 50, 'a lease of fifty is lost');
+cmp_ok(fetches($all), '<', 1000, 'its takeover beside those that wait');
+is($main->do('SELECT sum(events) FROM trunkline.leases WHERE held'), 1, 'one event a lease');
+
 done_testing;
