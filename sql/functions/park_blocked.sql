@@ -7,7 +7,7 @@ DECLARE
 BEGIN
     EXECUTE 'INSERT INTO @extschema@.retries (subscription_id, "position", slot, attempt, next_attempt_at, solo, error_message, errors, key, replay_id) '
         || @extschema@.range_query(topic, s, l.slot, true, l.upto - l.after,
-            '$7, e."position", $8, $9, ''infinity'', $10, '''', ''[]'', e.key, $11', 
+            '$7, e."position", $8, $9, ''infinity'', $10, '''', ''[]'', e.key, $11',
             ' AND (SELECT b."position" FROM @extschema@.retries b WHERE b.subscription_id = $7 AND b.key >= e.key AND b.key <= e.key ORDER BY b.key, b."position" LIMIT 1) < e."position"')
         || ' ON CONFLICT (subscription_id, "position") DO NOTHING'
         USING l.after, l.upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
