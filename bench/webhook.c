@@ -255,7 +255,7 @@ void measure_webhook(const struct bench *b)
         spent[2].receiver / b->rounds, spent[2].server / b->rounds);
     report_ratio_min("web hooks, signed / bare libcurl", &f[1], &f[0], 0.6, "x");
     report_ratio_min("web hooks, signed, ordering none / bare libcurl", &f[2], &f[0], 0.6, "x");
-    report_bar_max("web hooks at half that rate, p99",
+    report_bar_max("web hooks at half that rate, p99 after half a second",
                    measure_paced(b, r, url, (int)(figure_median(&f[1]) / 2)), 50, "ms");
     receiver_stop(r);
     curl_global_cleanup();
