@@ -20,9 +20,9 @@ enum tl__waiter_action {
     TL__WAITER_WAKE = 1 << 3,    /* notify the other listeners */
     TL__WAITER_ARM = 1 << 4,     /* the bell: publishers must ring */
     TL__WAITER_TICK = 1 << 5,    /* look for events; always behind ARM: that order is the proof */
-    TL__WAITER_DISARM =
-        1 << 6,              /* the bell: publishers need not ring, there are too many of them; the
-                                    event that rang waits for TICK, and another look follows */
+    /* the bell: publishers need not ring, there are too many of them; the event that rang waits for
+     * TICK, and another look follows */
+    TL__WAITER_DISARM = 1 << 6,
     TL__WAITER_DUE = 1 << 7, /* when is the next retry or lease expiry due */
 };
 
