@@ -1,7 +1,9 @@
 -- An id made here has topic and position inside; the caller's own is found for as long as it is a key of dedup, and by what was tried with it.
 CREATE OR REPLACE FUNCTION @extschema@.find_event(s @extschema@.subscriptions, event_id uuid) RETURNS jsonb
     LANGUAGE plpgsql STABLE
-    SET search_path = pg_catalog, pg_temp AS $$
+    SET search_path = pg_catalog, pg_temp
+    -- along the indexes of the log of attempts, whatever its statistics say
+    SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     topic text;
     found jsonb;
@@ -15,7 +17,10 @@ BEGIN
             SELECT (('x' || right(replace(event_id::text, '-', ''), 16))::bit(64)::bigint & 4611686018427387903) >> 14
             UNION SELECT deduplicated
             UNION SELECT a."position" FROM @extschema@.delivery_attempts a
-                   WHERE a.subscription_id = s.subscription_id AND a.event_id = find_event.event_id);
+                   WHERE a.subscription_id = s.subscription_id AND a.event_id = find_event.event_id
+            UNION SELECT x."position" FROM @extschema@.delivery_runs a, unnest(a.event_ids, a.positions) x(id, "position")
+                   WHERE a.subscription_id = s.subscription_id AND a.last_event >= find_event.event_id AND a.first_event <= find_event.event_id
+                     AND x.id = find_event.event_id);
     IF found IS NULL THEN
         SELECT d.event INTO found FROM @extschema@.dead_letters d
          WHERE d.subscription_id = s.subscription_id AND d.event ->> 'id' = event_id::text;

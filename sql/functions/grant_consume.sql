@@ -39,11 +39,11 @@ BEGIN
     -- webhooks: keys may be added and ended, never read
     EXECUTE format('GRANT SELECT (secret_id, subscription_id, scheme, public_key, created_by, created_at, expires_at),
         INSERT (subscription_id, scheme, secret, public_key), UPDATE (expires_at), DELETE ON @extschema@.webhook_secrets TO %I', grantee);
-    EXECUTE format('GRANT SELECT ON @extschema@.endpoints, @extschema@.delivery_attempts, @extschema@.webhook_status,
+    EXECUTE format('GRANT SELECT ON @extschema@.endpoints, @extschema@.delivery_attempts, @extschema@.delivery_runs, @extschema@.webhook_status,
         @extschema@.webhook_secret_status, @extschema@.webhook_attempts TO %I', grantee);
     EXECUTE format('GRANT DELETE ON @extschema@.endpoints TO %I', grantee); -- another target starts anew
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.check_target_options, @extschema@.headers_problem, @extschema@.interval_of,
-        @extschema@.webhook_subscription, @extschema@.webhook_secret_add, @extschema@.webhook_secret_revoke TO %I', grantee);
+        @extschema@.webhook_subscription, @extschema@.webhook_log, @extschema@.webhook_secret_add, @extschema@.webhook_secret_revoke TO %I', grantee);
     -- projections
     EXECUTE format('GRANT INSERT, UPDATE ON @extschema@.read_models TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.read_model_put TO %I', grantee);

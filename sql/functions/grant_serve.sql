@@ -6,7 +6,8 @@ BEGIN
     PERFORM @extschema@.grant_publish(grantee, 'bus'); -- what operators hear
     EXECUTE format('GRANT SELECT, DELETE ON @extschema@.webhook_secrets TO %I', grantee);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.endpoints, @extschema@.resends TO %I', grantee);
-    EXECUTE format('GRANT SELECT, INSERT ON @extschema@.delivery_attempts TO %I', grantee);
+    EXECUTE format('GRANT SELECT, INSERT ON @extschema@.delivery_attempts, @extschema@.delivery_runs TO %I', grantee);
+    EXECUTE format('GRANT USAGE ON SEQUENCE @extschema@.delivery_attempts_attempt_id_seq TO %I', grantee);
     EXECUTE format('GRANT UPDATE ON @extschema@.dead_letters TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.webhook_list, @extschema@.record_attempts, @extschema@.endpoint_failed,
         @extschema@.operational_event, @extschema@.take_resends, @extschema@.interval_of, @extschema@.leader_try, @extschema@.leader_release TO %I', grantee);

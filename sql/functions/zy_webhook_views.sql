@@ -42,8 +42,14 @@ SELECT a.attempt_id, a.subscription, a.event_id, a.event_type, a."position", a.a
        a.response, a.error, a.duration, a.started_at, nullif(r.next_attempt_at, 'infinity') AS next_attempt_at
   FROM @extschema@.delivery_attempts a
   LEFT JOIN @extschema@.retries r ON r.subscription_id = a.subscription_id AND r."position" = a."position" AND r.attempt = a.attempt
-       AND r.token IS NULL AND a.outcome = 'failed';
-COMMENT ON VIEW @extschema@.webhook_attempts IS 'Requests to webhooks of the last 30 days, and when each will be tried next.';
+       AND r.token IS NULL AND a.outcome = 'failed'
+UNION ALL
+SELECT a.call_id + x.number, a.subscription, x.event_id, x.event_type, x."position", 1, 'scheduled', a.url, 'delivered', a.http_status,
+       '', NULL, x.duration_us * interval '1 us', timestamptz '1970-01-01 00:00:00Z' + x.started_us * interval '1 us', NULL
+  FROM @extschema@.delivery_runs a,
+       unnest(a.numbers, a.event_ids, a.event_types, a.positions, a.durations_us, a.started_us)
+           x(number, event_id, event_type, "position", duration_us, started_us);
+COMMENT ON VIEW @extschema@.webhook_attempts IS 'Requests to webhooks of the last 30 days, and when each will be tried next. webhook_log() gives the latest of one webhook without a look at all.';
 DO $$
 DECLARE
     c record;

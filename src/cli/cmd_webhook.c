@@ -164,29 +164,25 @@ static int run_attempts(const struct tl__args *args, struct tl__db *db)
     char limit[24];
     uint64_t most = tl__args_count(args, "limit", 100);
     const char *const values[] = {tl__args_operand(args, 1), tl__args_text(args, "event"),
-                                  tl__args_has(args, "failed") ? "failed" : NULL, limit};
+                                  tl__args_has(args, "failed") ? "true" : "false", limit};
     static const char all[] =
-        "SELECT * FROM @schema@.webhook_attempts WHERE subscription = $1 "
-        "AND ($2::uuid IS NULL OR event_id = $2::uuid) AND ($3::text IS NULL OR outcome = $3) "
-        "ORDER BY attempt_id DESC LIMIT $4::bigint";
+        "SELECT * FROM @schema@.webhook_log($1, $2::uuid, $3::boolean, $4::bigint)";
     static const char few[] =
         "SELECT started_at, event_id, event_type, attempt, trigger, outcome, http_status, "
         "round(extract(epoch FROM duration) * 1000)::bigint AS ms, next_attempt_at, "
         "coalesce(error, '') AS error "
-        "FROM @schema@.webhook_attempts WHERE subscription = $1 "
-        "AND ($2::uuid IS NULL OR event_id = $2::uuid) AND ($3::text IS NULL OR outcome = $3) "
-        "ORDER BY attempt_id DESC LIMIT $4::bigint";
+        "FROM @schema@.webhook_log($1, $2::uuid, $3::boolean, $4::bigint)";
     int rc = tl__db_open(args, db);
 
     snprintf(limit, sizeof limit, "%llu", (unsigned long long)most);
     if (rc)
         return rc;
     TL_CLEANUP(tl__pgclearp)
-    PGresult *known = tl__db_query(
-        db, &rc,
-        "SELECT FROM @schema@.subscriptions WHERE name = $1 "
-        "UNION ALL SELECT FROM @schema@.delivery_attempts WHERE subscription = $1 LIMIT 1",
-        1, values);
+    PGresult *known =
+        tl__db_query(db, &rc,
+                     "SELECT FROM @schema@.subscriptions WHERE name = $1 "
+                     "UNION ALL SELECT FROM @schema@.webhook_log($1, most => 1) LIMIT 1",
+                     1, values);
     if (!known)
         return rc;
     if (PQntuples(known) == 0)

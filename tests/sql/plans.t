@@ -133,4 +133,30 @@ is($main->do(q(UPDATE trunkline.leases SET until = clock_timestamp() - interval 
 cmp_ok(fetches($all), '<', 1000, 'its takeover beside those that wait');
 is($main->do('SELECT sum(events) FROM trunkline.leases WHERE held'), 1, 'one event a lease');
 
+# The log of attempts: 100,000 successes of two webhooks, 250 to a row, and 20,000 others. Without and with statistics.
+$main->do(q(INSERT INTO trunkline.delivery_runs (call_id, first, subscription_id, subscription, url, http_status, started_at, first_event, last_event, numbers, event_ids, event_types, positions, durations_us, started_us)
+    SELECT c * 10000, 1, 7 + c % 2, CASE c % 2 WHEN 0 THEN 'even' ELSE 'odd' END, 'u', 204, now(), min(id::text)::uuid, max(id::text)::uuid, array_agg(i), array_agg(id), array_agg('a.b'::text), array_agg(c * 250 + i), array_agg(1::bigint), array_agg(1::bigint)
+      FROM (SELECT c::bigint, i, (lpad(to_hex(1700000000000 + c * 250 + i), 12, '0') || '70018000000000000000')::uuid AS id FROM generate_series(0, 399) c, generate_series(1, 250) i) q GROUP BY c;
+    INSERT INTO trunkline.delivery_attempts (subscription_id, subscription, event_id, event_type, "position", attempt, trigger, url, outcome, duration, started_at)
+    SELECT 7 + i % 2, CASE i % 2 WHEN 0 THEN 'even' ELSE 'odd' END, ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid, 'a.b', i, 1, 'scheduled', 'u', 'failed', '1 s', now() FROM generate_series(1, 20000) i));
+my ($early, $old) = map { my $id = sprintf '%012x', 1700000000000 + $_; substr($id, 0, 8) . '-' . substr($id, 8) . '-7001-8000-000000000000' } 90100, 12345;
+sub rows_read {
+    my ($sql) = @_;
+    my $count = q(SELECT sum(coalesce(idx_tup_fetch, 0) + seq_tup_read) FROM pg_stat_xact_user_tables WHERE relname IN ('delivery_runs', 'delivery_attempts'));
+    my @lines = split /\n/, $s->do("BEGIN; $count; $sql; $count; COMMIT");
+    return ($lines[-1] - $lines[0], $lines[1]);
+}
+for my $statistics ('no statistics', 'statistics') {
+    for my $case (["'even', most => 50", '50', 151], ["'odd', most => 50", '50', 151], ["'even', '$early'", '1', 5], ["'odd', '$old'", '1', 5], ["'even', '$old'", '0', 5], [q('even', '00000000-0000-4000-8000-000000000078'), '1', 5],
+        [q('even', failed => true, most => 10), '10', 30]) {
+        my ($arguments, $found, $most) = @$case;
+        my ($read, $rows) = rows_read("SELECT count(*) FROM trunkline.webhook_log($arguments)");
+        is($rows, $found, "webhook_log($arguments), $statistics");
+        cmp_ok($read, '<=', $most, "reads few of 20,400 rows");
+    }
+    my ($read) = rows_read("SELECT trunkline.find_event(s, '$old') FROM trunkline.subscriptions s WHERE subscription_id = 1");
+    cmp_ok($read, '<=', 5, 'as does find_event()');
+    $main->do('ANALYZE trunkline.delivery_runs; ANALYZE trunkline.delivery_attempts');
+}
+
 done_testing;

@@ -148,6 +148,89 @@ subtest 'SUB-11 the log of attempts' => sub {
     is($s->do("SELECT object, action, detail FROM trunkline.maintain() WHERE object = 'webhooks'"), 'webhooks|forgot|1 delivery attempts', 'maintain() forgets after 30 days');
 };
 
+# Successes of some webhooks in one call, as SQL: an expression over n for each field.
+sub successes {
+    my ($n, %with) = @_;
+    my $field = sub { my ($name, $type, $default) = @_; return 'array_agg((' . ($with{$name} // $default) . ")::$type ORDER BY n)" };
+    return 'SELECT trunkline.record_attempts(' . join(', ', $field->(subscription_id => 'bigint', $id{run}), $field->(event_id => 'uuid', q(lpad(to_hex(1700000000000 + n), 12, '0') || '7001' || '8000' || lpad(to_hex(n), 12, '0'))),
+        $field->(event_type => 'text', q('a.' || n)), $field->(position => 'bigint', 'n'), $field->(attempt => 'integer', '1'), $field->(resend_id => 'bigint', 'NULL'), $field->(url => 'text', "'$url'"), $field->(is_delivered => 'boolean', 'true'),
+        $field->(is_rejected => 'boolean', 'false'), $field->(http_status => 'integer', '204'), $field->(response => 'text', q('')), $field->(error => 'text', 'NULL'), $field->(duration_us => 'bigint', '1500 + n'),
+        $field->(started_us => 'bigint', '(extract(epoch FROM now()) * 1000000)::bigint + n')) . ") FROM generate_series(1, $n) n";
+}
+
+subtest 'SUB-11 successes are logged many to a row, and read one by one' => sub {
+    hook($_) for qw(run other);
+    my $counts = q(SELECT (SELECT count(*) FROM trunkline.delivery_attempts WHERE subscription IN ('run', 'other')), (SELECT count(*) FROM trunkline.delivery_runs WHERE subscription IN ('run', 'other')), (SELECT count(*) FROM trunkline.webhook_attempts WHERE subscription IN ('run', 'other')));
+    my $forget = q(DELETE FROM trunkline.delivery_attempts WHERE subscription IN ('run', 'other'); DELETE FROM trunkline.delivery_runs);
+    is($s->do(successes(100)), 100, 'all are counted');
+    is($s->do($counts), '0|1|100', 'one row');
+    is($s->do(q(SELECT subscription, event_id, event_type, "position", attempt, trigger, url, outcome, http_status, response, error IS NULL, duration, started_at BETWEEN now() - interval '1 minute' AND now(), next_attempt_at IS NULL
+        FROM trunkline.webhook_attempts WHERE "position" = 7)), "run|018bcfe5-6807-7001-8000-000000000007|a.7|7|1|scheduled|$url|delivered|204||t|00:00:00.001507|t|t", 'with all there is to know');
+    is($s->do(q(SELECT count(DISTINCT attempt_id), count(DISTINCT started_at), bool_and(attempt_id - "position" = (SELECT min(attempt_id) - 1 FROM trunkline.webhook_attempts WHERE subscription = 'run')) FROM trunkline.webhook_attempts WHERE subscription = 'run')), '100|100|t', 'numbers in the order of their ends');
+    $s->do($forget);
+    for my $c ([is_delivered => 'n <> 3', 'a failure'], [attempt => 'CASE WHEN n = 3 THEN 2 ELSE 1 END', 'a second attempt'], [resend_id => 'CASE WHEN n = 3 THEN 999999::bigint END', 'a resend'],
+        [http_status => 'CASE WHEN n <> 3 THEN 204 END', 'no status'], [response => q(CASE WHEN n = 3 THEN 'yes' ELSE '' END), 'a body'], [response => q(CASE WHEN n <> 3 THEN '' END), 'no body at all'],
+        [error => q(CASE WHEN n = 3 THEN 'odd' END), 'an error'], [event_id => q(CASE WHEN n = 3 THEN '018bcfe5-6807-4001-8000-000000000007' ELSE '018bcfe5-6807-7001-8000-000000000007' END::uuid), 'an id that does not tell the time'],
+        [started_us => '(extract(epoch FROM now()) * 1000000)::bigint - CASE WHEN n = 3 THEN 1801000000 ELSE 0 END', 'one of some time ago'], [started_us => '(extract(epoch FROM now()) * 1000000)::bigint + CASE WHEN n = 3 THEN 3600000000 ELSE 0 END', 'a clock that is ahead']) {
+        is($s->do(successes(20, $c->[0], $c->[1])), 20, "$c->[2] of twenty");
+        is($s->do($counts), '1|1|20', 'has a row of its own');
+        is($s->do(q(SELECT string_agg(attempt_id::text, ' ' ORDER BY attempt_id) = string_agg(attempt_id::text, ' ' ORDER BY "position") FROM trunkline.webhook_attempts WHERE subscription = 'run')), 't', 'its number is between theirs');
+        $s->do("$forget; DELETE FROM trunkline.endpoints");
+    }
+    $s->do(successes(30, subscription_id => "CASE WHEN n % 3 = 0 THEN $id{other} ELSE $id{run} END::bigint", http_status => 'CASE WHEN n % 2 = 0 THEN 200 ELSE 204 END', url => q('u' || n % 2)));
+    is($s->do($counts), '0|4|30', 'one row for each webhook, URL and status');
+    is($s->do(q(SELECT count(*), count(DISTINCT attempt_id), bool_and(subscription = CASE WHEN "position" % 3 = 0 THEN 'other' ELSE 'run' END AND http_status = CASE WHEN "position" % 2 = 0 THEN 200 ELSE 204 END AND url = 'u' || "position" % 2)
+        FROM trunkline.webhook_attempts WHERE subscription IN ('run', 'other'))), '30|30|t', 'of which each says its own');
+    is($s->do(q(SELECT string_agg("position"::text, ' ') FROM trunkline.webhook_log('run', most => 4))), '29 28 26 25', 'webhook_log(): the latest first, over rows that overlap');
+    $s->do($forget);
+    is($s->do(successes(7)), 7, 'few');
+    is($s->do($counts), '7|0|7', 'have rows of their own');
+    $s->do($forget);
+    refuses($s, successes(10000), 'TL005', {field => 'event_ids', limit => 9999}, 'more than a call may have');
+    is($s->do(successes(9999)), 9999, 'so many it may');
+    is($s->do($counts), '0|1|9999', 'in one row');
+    is($s->do(q(SELECT count(*), min("position") FROM trunkline.webhook_log('run', most => 20))), '20|9980', 'from its end');
+    $s->do($forget);
+};
+
+subtest 'SUB-11 webhook_log()' => sub {
+    $s->do(successes(20, is_delivered => 'n % 5 <> 0')) for 1, 2;
+    $s->do('DELETE FROM trunkline.endpoints');
+    $s->do(successes(20, subscription_id => $id{other} . '::bigint', is_delivered => 'n > 9', error => q(CASE WHEN n < 10 THEN 'x' END)));
+    $s->do('DELETE FROM trunkline.endpoints');
+    my $event = '018bcfe5-6807-7001-8000-000000000007';
+    for my $c (['', 'true', 100], [", '$event'", "event_id = '$event'", 100], [q(, '018bcfe5-680a-7001-8000-00000000000a'), q(event_id = '018bcfe5-680a-7001-8000-00000000000a'), 100],
+        [', failed => true', q(outcome = 'failed'), 100], [', most => 13', 'true', 13], [', NULL, NULL, 0', 'true', 0], [", '$event', true", q(event_id = ') . $event . q(' AND outcome = 'failed'), 100]) {
+        my ($arguments, $condition, $most) = @$c;
+        for my $name (qw(run other nobody)) {
+            is($s->do("SELECT l FROM trunkline.webhook_log('$name'$arguments) l"), $s->do("SELECT v FROM trunkline.webhook_attempts v WHERE subscription = '$name' AND $condition ORDER BY attempt_id DESC LIMIT $most"), "$name$arguments: what the view shows");
+        }
+    }
+    isnt($s->do("SELECT count(*) FROM trunkline.webhook_log('run', '$event')"), 0, 'which is something');
+    refuses($s, "SELECT trunkline.webhook_log('run', most => $_)", 'TL005', {field => 'most'}, "most $_") for -1, 'NULL';
+};
+
+subtest 'SUB-11 rows of many are forgotten after 30 days' => sub {
+    $s->do('DELETE FROM trunkline.delivery_runs');
+    $s->do(successes(40)) for 1 .. 2;
+    $s->do('SELECT trunkline.maintain()');
+    $s->do("UPDATE trunkline.delivery_runs SET started_at = now() - interval '30 days 1 minute' WHERE call_id = (SELECT min(call_id) FROM trunkline.delivery_runs)");
+    $s->do("UPDATE trunkline.delivery_runs SET started_at = now() - interval '29 days 23 hours' WHERE call_id = (SELECT max(call_id) FROM trunkline.delivery_runs)");
+    is($s->do("SELECT object, action, detail FROM trunkline.maintain() WHERE object = 'webhooks'"), 'webhooks|forgot|40 delivery attempts', 'the number is that of attempts');
+    is($s->do('SELECT count(*) FROM trunkline.delivery_runs'), 1, 'the younger row is left');
+    $s->do(q(DELETE FROM trunkline.delivery_runs; DELETE FROM trunkline.delivery_attempts WHERE subscription IN ('run', 'other')));
+};
+
+subtest 'SUB-11 an event whose id came from the publisher is found again in what was tried' => sub {
+    my ($made, $own, $other) = ('018bcfe5-0001-7001-8000-000000000001', '018bcfe5-0002-7001-8000-000000000002', '018bcfe5-0003-4001-8000-000000000003');
+    my %at = map { $_ => $s->do("INSERT INTO trunkline.topic_bus (id, type, data) VALUES ('$_', 'a.own', '1') RETURNING \"position\"") } $made, $own, $other;
+    refuses($s, "SELECT trunkline.webhook_resend('run', '$_')", 'TL002', {field => 'event_id'}, 'nothing tried it') for keys %at;
+    $s->do(successes(20, event_id => "CASE n WHEN 4 THEN '$made' WHEN 9 THEN '$own' WHEN 12 THEN '$other' ELSE (lpad(to_hex(1700000000000 + n), 12, '0') || '700180000000000000ff')::uuid END::uuid", position => "CASE n WHEN 4 THEN $at{$made} WHEN 9 THEN $at{$own} WHEN 12 THEN $at{$other} ELSE n END::bigint"));
+    $s->do("SELECT trunkline.webhook_resend('run', '$_')") for keys %at;
+    is($s->do("SELECT string_agg(event ->> 'position', ' ' ORDER BY event ->> 'id') FROM trunkline.resends WHERE subscription_id = $id{run}"), join(' ', map { $at{$_} } sort keys %at), 'each with its place');
+    $s->do(q(DELETE FROM trunkline.resends; DELETE FROM trunkline.delivery_runs; DELETE FROM trunkline.delivery_attempts WHERE subscription = 'run'));
+};
+
 subtest 'SUB-11 the breaker' => sub {
     hook('b', '{"breaker_failures": 3, "breaker_pause": "10 s", "breaker_cap": "25 s"}');
     attempt('b') for 1 .. 2;
