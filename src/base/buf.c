@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "str.h"
+
 void tl__buf_done(struct tl__buf *b)
 {
     free(b->data);
@@ -62,22 +64,17 @@ void tl__buf_add_str(struct tl__buf *b, const char *text)
 
 void tl__buf_add_char(struct tl__buf *b, char c)
 {
-    tl__buf_add(b, &c, 1);
+    if ((b->is_failed || b->len + 1 >= b->cap) && !tl__buf_reserve(b, 1))
+        return;
+    b->data[b->len++] = c;
+    b->data[b->len] = '\0';
 }
 
 void tl__buf_add_i64(struct tl__buf *b, int64_t value)
 {
-    char digits[24];
-    char *p = digits + sizeof digits;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    char text[TL_I64_TEXT_SIZE];
 
-    do {
-        *--p = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest > 0);
-    if (value < 0)
-        *--p = '-';
-    tl__buf_add(b, p, (size_t)(digits + sizeof digits - p));
+    tl__buf_add(b, text, tl__i64_format(value, text));
 }
 
 void tl__buf_addf(struct tl__buf *b, const char *format, ...)

@@ -100,3 +100,21 @@ bool tl__str_equal(const char *a, const char *b)
 {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
+
+size_t tl__i64_format(int64_t value, char ret_text[TL_I64_TEXT_SIZE])
+{
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    char digits[TL_I64_TEXT_SIZE];
+    size_t at = sizeof digits, len;
+
+    digits[--at] = '\0';
+    do {
+        digits[--at] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (value < 0)
+        digits[--at] = '-';
+    len = sizeof digits - at;
+    memcpy(ret_text, digits + at, len);
+    return len - 1;
+}

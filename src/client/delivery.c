@@ -35,9 +35,13 @@ const char *tl_delivery_id(const tl_delivery *d)
 {
     struct tl_delivery *self = (struct tl_delivery *)(uintptr_t)d; /* made when first asked for */
 
-    if (d->id[0] == '\0')
-        (void)snprintf(self->id, sizeof self->id, "%s.%lld", d->event->id,
-                       (long long)d->lease->route->subscription_id);
+    if (d->id[0] == '\0') {
+        size_t len = strlen(d->event->id);
+
+        memcpy(self->id, d->event->id, len);
+        self->id[len] = '.';
+        (void)tl__i64_format(d->lease->route->subscription_id, self->id + len + 1);
+    }
     return d->id;
 }
 

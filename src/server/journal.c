@@ -63,7 +63,7 @@ struct tl__journal *tl__journal_free(struct tl__journal *j)
 
 uint64_t tl__journal_add(struct tl__journal *j, char *text, size_t len)
 {
-    struct entry *e = text ? calloc(1, sizeof *e) : NULL;
+    struct entry *e = text ? malloc(sizeof *e) : NULL;
 
     uv_mutex_lock(&j->lock);
     uint64_t seq = ++j->added;

@@ -157,7 +157,7 @@ static void add_number(struct tl__buf *b, int64_t number)
 /* Whatever it is: what a text cannot hold is replaced. NULL: none. */
 static void add_text(struct tl__buf *b, const char *text, size_t len)
 {
-    size_t from = b->len + 1;
+    size_t from = b->len + 1, plain_from = 0;
 
     if (!text) {
         add_word(b, "NULL");
@@ -166,10 +166,13 @@ static void add_text(struct tl__buf *b, const char *text, size_t len)
     tl__buf_reserve(b, 2 * len + 3);
     tl__buf_add_char(b, '"');
     for (size_t i = 0; i < len; i++) {
-        if (text[i] == '"' || text[i] == '\\')
-            tl__buf_add_char(b, '\\');
-        tl__buf_add_char(b, text[i] ? text[i] : '?');
+        if (text[i] && text[i] != '"' && text[i] != '\\')
+            continue;
+        tl__buf_add(b, text + plain_from, i - plain_from);
+        tl__buf_add_char(b, text[i] ? '\\' : '?');
+        plain_from = text[i] ? i : i + 1;
     }
+    tl__buf_add(b, text + plain_from, len - plain_from);
     if (!b->is_failed)
         tl__utf8_clean(b->data + from);
     tl__buf_add(b, "\"", 2);
@@ -297,7 +300,7 @@ static tl_verdict handle(tl_delivery *delivery, void *userdata)
 {
     struct served *s = userdata;
     const tl_event *event = tl_delivery_event(delivery);
-    struct delivery *d = calloc(1, sizeof *d);
+    struct delivery *d = malloc(sizeof *d);
     size_t len = 0;
     char *body = d ? tl_event_to_json(event, &len) : NULL;
 

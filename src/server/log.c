@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "json.h"
+#include "str.h"
 
 static struct {
     tl_log_level level;
@@ -26,7 +27,7 @@ void tl__log_setup(tl_log_level level, bool is_json)
 
 const char *tl__number(struct tl__number *n, long long value)
 {
-    snprintf(n->text, sizeof n->text, "%lld", value);
+    (void)tl__i64_format(value, n->text);
     return n->text;
 }
 

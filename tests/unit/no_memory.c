@@ -22,16 +22,16 @@
 #define SECRET "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 
 static const char *const secrets[] = {SECRET};
-static const char *const headers[] = {"x-a: b"};
+static char header[] = "x-a: b";
 
 static tl_status of_message(int format, bool is_signed)
 {
+    struct curl_slist headers = {.data = header};
     struct tl__message message;
     struct tl__message_form form = {.format = format,
                                     .secrets = secrets,
                                     .secret_count = is_signed ? 1 : 0,
-                                    .headers = headers,
-                                    .header_count = 1};
+                                    .headers = &headers};
     static char long_source[700];
     struct tl__sink_delivery d = {.id = "id",
                                   .body = "{}",

@@ -22,6 +22,7 @@
 #include "http.h"
 #include "message.h"
 #include "netguard.h"
+#include "trunkline/trunkline_version.h"
 
 /* -------------------------------------------------------------------------------------- server -- */
 
@@ -152,14 +153,14 @@ static void on_done(void *userdata, const struct tl__http_answer *answer)
     snprintf(w->error, sizeof w->error, "%s", answer->error ? answer->error : "");
 }
 
-static void post_body(struct world *w, const char *body, size_t len, uint64_t timeout_us)
+static void post_form(struct world *w, const struct tl__message_form *form, const char *body,
+                      size_t len, uint64_t timeout_us)
 {
-    const struct tl__message_form form = {.format = TL__MESSAGE_PLAIN};
     const struct tl__sink_delivery delivery = {.id = "d.1", .body = body, .body_len = len};
     struct tl__message message;
     int before = w->answered;
 
-    assert_true(tl__message_make(&form, &delivery, 1, &message));
+    assert_true(tl__message_make(form, &delivery, 1, &message));
     assert_true(tl__http_post(w->http, &(struct tl__http_request){.url = w->url,
                                                                   .body = message.body,
                                                                   .body_len = message.body_len,
@@ -171,6 +172,13 @@ static void post_body(struct world *w, const char *body, size_t len, uint64_t ti
         uv_run(&w->loop, UV_RUN_DEFAULT);
     assert_int_equal(w->answered, before + 1);
     tl__message_done(&message);
+}
+
+static void post_body(struct world *w, const char *body, size_t len, uint64_t timeout_us)
+{
+    const struct tl__message_form form = {.format = TL__MESSAGE_PLAIN};
+
+    post_form(w, &form, body, len, timeout_us);
 }
 
 static void post(struct world *w)
@@ -213,15 +221,16 @@ static void test_one_connection_for_many_requests(void **state)
 /* A receiver that is asked (Expect: 100-continue) and does not answer costs a second a request. */
 static void test_nobody_is_asked_before_a_body(void **state)
 {
-    static const char *const script[] = {no_content, no_content, no_content, no_content};
-    static const size_t lens[] = {3, 1000000, 1000001, 8000000};
+    static const char *const script[] = {no_content, no_content, no_content,
+                                         no_content, no_content, no_content};
+    static const size_t lens[] = {3, 1024, 1025, 1000000, 1048577, 8000000};
     char *body = malloc(8000000);
     struct world w;
 
     (void)state;
     memset(body, ' ', 8000000);
     start(&w, script);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         post_body(&w, body, lens[i], 120000000);
         assert_answered(&w, 204, i + 1, 1);
         assert_int_equal(w.server.body_lens[i], lens[i]);
@@ -229,6 +238,43 @@ static void test_nobody_is_asked_before_a_body(void **state)
     }
     stop(&w);
     free(body);
+}
+
+/* All of them, each once, as lines of their own. */
+static void test_header_lines(void **state)
+{
+    static const char *const script[] = {no_content, no_content};
+    static const size_t lens[] = {3, 5000};
+    static char body[5000], second[] = "X-B: c: d", first[] = "accept: text/plain";
+    struct curl_slist list[] = {{first, &list[1]}, {second, NULL}};
+    const struct tl__message_form form = {
+        .format = TL__MESSAGE_PLAIN,
+        .secrets = (const char *const[]){"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"},
+        .secret_count = 1,
+        .headers = list};
+    char expected[600];
+    struct world w;
+
+    (void)state;
+    start(&w, script);
+    for (int i = 0; i < 2; i++) {
+        char *signature = NULL;
+        post_form(&w, &form, body, lens[i], 120000000);
+        assert_answered(&w, 204, i + 1, 1);
+        assert_int_equal(tl_webhook_sign(form.secrets, 1, "d.1", 1, body, lens[i], &signature),
+                         TL_OK);
+        snprintf(
+            expected, sizeof expected,
+            "POST /hook HTTP/1.1\r\nHost: 127.0.0.1:%d\r\ncontent-type: application/json\r\n"
+            "user-agent: trunkline/" TL_VERSION "\r\nwebhook-id: d.1\r\nwebhook-timestamp: 1\r\n"
+            "webhook-signature: %s\r\naccept: text/plain\r\nX-B: c: d\r\nContent-Length: %zu\r\n"
+            "\r\n",
+            w.server.port, signature, lens[i]);
+        w.server.seen[i][strlen(expected)] = 0; /* there the body begins */
+        assert_string_equal(w.server.seen[i], expected);
+        tl_free(signature);
+    }
+    stop(&w);
 }
 
 static void test_a_connection_that_was_given_up(void **state)
@@ -283,6 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_connection_for_many_requests),
         cmocka_unit_test(test_nobody_is_asked_before_a_body),
+        cmocka_unit_test(test_header_lines),
         cmocka_unit_test(test_a_connection_that_was_given_up),
         cmocka_unit_test(test_a_new_connection_without_an_answer_is_a_failure),
         cmocka_unit_test(test_time_limit),

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -59,6 +61,36 @@ static void test_known_values(void **state)
     assert_int_equal(verify(private, all, BODY), TL_OK);
     tl_free(one);
     tl_free(all);
+}
+
+static void test_every_length_of_key_and_body(void **state)
+{
+    unsigned char bytes[64], mac[32];
+    char body[300], content[400], secret[128] = "whsec_", expected[64] = "v1,";
+    const char *const keys[] = {secret};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(251 * i + 7);
+    for (size_t i = 0; i < sizeof body; i++)
+        body[i] = (char)(i % 94 + 33);
+    for (size_t key_len = 24; key_len <= sizeof bytes; key_len++) {
+        EVP_EncodeBlock((unsigned char *)secret + strlen("whsec_"), bytes, (int)key_len);
+        for (size_t len = 0; len <= sizeof body; len += 1 + key_len % 5) {
+            char *made = NULL;
+            int content_len =
+                snprintf(content, sizeof content, "m.%zu.1.%.*s", len, (int)len, body);
+            char id[24];
+
+            snprintf(id, sizeof id, "m.%zu", len);
+            assert_non_null(HMAC(EVP_sha256(), bytes, (int)key_len, (unsigned char *)content,
+                                 (size_t)content_len, mac, NULL));
+            EVP_EncodeBlock((unsigned char *)expected + strlen("v1,"), mac, sizeof mac);
+            assert_int_equal(tl_webhook_sign(keys, 1, id, 1, body, len, &made), TL_OK);
+            assert_string_equal(made, expected);
+            tl_free(made);
+        }
+    }
 }
 
 static void test_several_signatures_and_keys(void **state)
@@ -258,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_values),
+        cmocka_unit_test(test_every_length_of_key_and_body),
         cmocka_unit_test(test_several_signatures_and_keys),
         cmocka_unit_test(test_what_does_not_fit),
         cmocka_unit_test(test_time),

@@ -18,9 +18,8 @@
 #include "buf.h"
 #include "clock.h"
 #include "netguard.h"
-#include "trunkline/trunkline_version.h"
 
-enum { MAX_IDLE_HANDLES = 64, MAX_IDLE_CONNECTIONS = 1000, EVENTS_A_LOOK = 64 };
+enum { MAX_IDLE_HANDLES = 64, MAX_IDLE_CONNECTIONS = 1000, EVENTS_A_LOOK = 64, READ_BYTES = 1024 };
 
 /* What is known of a socket, by its number. */
 struct watch {
@@ -374,6 +373,9 @@ static bool set_up(struct exchange *x)
     curl_easy_setopt(x->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(x->easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(x->easy, CURLOPT_PROXY, ""); /* a proxy would connect past the guard */
+    curl_easy_setopt(x->easy, CURLOPT_NOPROXY,
+                     "*"); /* else the environment is looked at each time */
+    curl_easy_setopt(x->easy, CURLOPT_BUFFERSIZE, (long)READ_BYTES); /* made for each request */
     curl_easy_setopt(x->easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(x->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(x->easy, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -381,7 +383,6 @@ static bool set_up(struct exchange *x)
     if (env->webhook_ca_file &&
         curl_easy_setopt(x->easy, CURLOPT_CAINFO, env->webhook_ca_file) != CURLE_OK)
         return false;
-    curl_easy_setopt(x->easy, CURLOPT_USERAGENT, "trunkline/" TL_VERSION);
     curl_easy_setopt(x->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(x->easy, CURLOPT_OPENSOCKETDATA, x);
     curl_easy_setopt(x->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);

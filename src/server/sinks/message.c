@@ -9,37 +9,53 @@
 
 #include "clock.h"
 #include "json.h"
+#include "trunkline/trunkline_version.h"
+
+#define USER_AGENT "\r\nuser-agent: trunkline/" TL_VERSION
+
+/* libcurl asks first (Expect: 100-continue) before it sends a body larger than a limit; no version has one lower
+ * than this. */
+enum { MAX_UNASKED_BYTES = 1024 };
 
 static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /* -------------------------------------------------------------------------------------- headers */
 
-static void add_header(struct tl__message *m, const char *name, const char *value)
+static void add_name(struct tl__message *m, const char *name)
 {
+    tl__buf_add(&m->lines, "\r\n", 2);
     tl__buf_add_str(&m->lines, name);
-    tl__buf_add_str(&m->lines, ": ");
-    tl__buf_add(&m->lines, value, strlen(value) + 1);
-    m->line_count++;
+    tl__buf_add(&m->lines, ": ", 2);
 }
 
-/* The list that libcurl wants, of all lines and those of the form. */
+static void add_header(struct tl__message *m, const char *name, const char *value)
+{
+    add_name(m, name);
+    tl__buf_add_str(&m->lines, value);
+}
+
+/* All lines as one header: libcurl sends the text as it is, and each header of its list costs about as much
+ * as 20 bytes of it. It has to see the type of the content, which therefore comes first. */
+static const char *const first_lines[] = {
+    [TL__MESSAGE_PLAIN] = "content-type: application/json" USER_AGENT,
+    [TL__MESSAGE_CLOUDEVENT] =
+        "content-type: application/cloudevents+json; charset=utf-8" USER_AGENT,
+    [TL__MESSAGE_CLOUDEVENT_BINARY] = "content-type: application/json" USER_AGENT,
+};
+
+/* The list that libcurl wants. */
 static bool link_headers(struct tl__message *m, const struct tl__message_form *form)
 {
     static char no_expect[] = "expect:";
-    size_t count = m->line_count + form->header_count + 1, n = 0;
-    char *line = m->lines.data;
+    bool may_expect = m->body_len > MAX_UNASKED_BYTES;
 
-    m->headers = m->lines.is_failed ? NULL : calloc(count, sizeof *m->headers);
-    if (!m->headers)
-        return false;
-    for (; n < m->line_count; n++, line += strlen(line) + 1)
-        m->headers[n].data = line;
-    m->headers[n++].data = no_expect;
-    for (size_t i = 0; i < form->header_count; i++)
-        m->headers[n++].data = (char *)form->headers[i];
-    for (size_t i = 1; i < count; i++)
-        m->headers[i - 1].next = &m->headers[i];
-    return true;
+    m->own_headers[0] = (struct curl_slist){m->lines.data, form->headers};
+    if (may_expect) {
+        m->own_headers[1] = (struct curl_slist){no_expect, form->headers};
+        m->own_headers[0].next = &m->own_headers[1];
+    }
+    m->headers = m->own_headers;
+    return !m->lines.is_failed;
 }
 
 static void add_percent(struct tl__buf *to, unsigned char c)
@@ -63,15 +79,12 @@ static void add_uri(struct tl__buf *to, const char *text)
  * percent-encoded. */
 static void add_ce_header(struct tl__message *m, const char *name, const char *value)
 {
-    tl__buf_add_str(&m->lines, name);
-    tl__buf_add_str(&m->lines, ": ");
+    add_name(m, name);
     for (; *value; value++)
         if (*value > 0x20 && *value < 0x7f && *value != '"' && *value != '%')
             tl__buf_add_char(&m->lines, *value);
         else
             add_percent(&m->lines, (unsigned char)*value);
-    tl__buf_add_char(&m->lines, 0);
-    m->line_count++;
 }
 
 /* --------------------------------------------------------------------------------- CloudEvents */
@@ -153,8 +166,6 @@ static bool make_cloudevent(struct tl__message *m, const struct tl__sink_event *
         is_made = !m->own.is_failed;
     }
     tl__buf_done(&scratch.source);
-    add_header(m, "content-type",
-               is_binary ? "application/json" : "application/cloudevents+json; charset=utf-8");
     return is_made;
 }
 
@@ -163,11 +174,11 @@ static bool make_cloudevent(struct tl__message *m, const struct tl__sink_event *
 static bool sign(const struct tl__message_form *form, const char *id, int64_t now_s,
                  struct tl__message *m)
 {
-    char *signature = NULL, now[24];
+    char *signature = NULL;
 
-    snprintf(now, sizeof now, "%lld", (long long)now_s);
     add_header(m, "webhook-id", id);
-    add_header(m, "webhook-timestamp", now);
+    add_name(m, "webhook-timestamp");
+    tl__buf_add_i64(&m->lines, now_s);
     if (form->secret_count == 0)
         return true;
     if (tl_webhook_sign(form->secrets, form->secret_count, id, now_s, m->body, m->body_len,
@@ -186,17 +197,14 @@ bool tl__message_make(const struct tl__message_form *form, const struct tl__sink
     *ret = (struct tl__message){
         .body = d->body, .body_len = d->body_len, .own = TL_BUF_INIT, .lines = TL_BUF_INIT};
     tl__buf_reserve(&ret->lines, 500);
-    if (form->format == TL__MESSAGE_PLAIN)
-        add_header(ret, "content-type", "application/json");
-    else
+    tl__buf_add_str(&ret->lines, first_lines[form->format]);
+    if (form->format != TL__MESSAGE_PLAIN)
         is_made = make_cloudevent(ret, &d->event, form->format == TL__MESSAGE_CLOUDEVENT_BINARY);
     return is_made && sign(form, d->id, now_s, ret) && link_headers(ret, form);
 }
 
 void tl__message_done(struct tl__message *message)
 {
-    free(message->headers);
-    message->headers = NULL;
     tl__buf_done(&message->lines);
     tl__buf_done(&message->own);
 }

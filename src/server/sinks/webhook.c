@@ -21,7 +21,7 @@ struct tl__sink {
     char *url, *shown_url;
     bool is_host_allowed;
     struct tl__message_form form;
-    char *secrets, *headers; /* what form points into */
+    char *secrets; /* what form points into */
 };
 
 struct request {
@@ -102,7 +102,7 @@ static void on_done(void *userdata, const struct tl__http_answer *a)
 
 static void deliver(struct tl__sink *sink, struct tl__sink_delivery *delivery)
 {
-    struct request *r = calloc(1, sizeof *r);
+    struct request *r = malloc(sizeof *r);
     bool is_sent = false;
 
     if (r) {
@@ -157,9 +157,8 @@ static struct tl__sink *close_target(struct tl__sink *sink)
         if (sink->secrets)
             explicit_bzero(sink->secrets, strlen(sink->secrets));
         free(sink->secrets);
-        free(sink->headers);
         free((void *)sink->form.secrets);
-        free((void *)sink->form.headers);
+        curl_slist_free_all(sink->form.headers);
         free(sink->url);
         free(sink->shown_url);
     }
@@ -168,22 +167,34 @@ static struct tl__sink *close_target(struct tl__sink *sink)
 }
 
 /* Cut a list into its words, in place; NULL: no memory. */
-static const char *const *split(char *list, char divider, size_t *ret_count)
+static const char *const *split(char *list, size_t *ret_count)
 {
     size_t most = 1, n = 0;
 
     for (const char *c = list; *c; c++)
-        most += *c == divider;
+        most += *c == ' ';
     const char **words = calloc(most, sizeof *words);
-    for (char *at = list; words && *at; n++) {
-        char *end = strchr(at, divider);
-        words[n] = at;
-        at = end ? end + 1 : at + strlen(at);
-        if (end)
-            *end = 0;
-    }
+    for (char *rest = list, *word; words && (word = strsep(&rest, " "));)
+        if (*word)
+            words[n++] = word;
     *ret_count = n;
     return words;
+}
+
+static bool take_headers(struct tl__sink *sink, const char *lines)
+{
+    char *copy = strdup(lines), *rest = copy, *line;
+    struct curl_slist *list = NULL, *longer;
+    bool is_fine = copy != NULL;
+
+    while (is_fine && (line = strsep(&rest, "\n"))) {
+        longer = curl_slist_append(list, line);
+        is_fine = longer != NULL;
+        list = is_fine ? longer : list;
+    }
+    sink->form.headers = list;
+    free(copy);
+    return is_fine;
 }
 
 /* URL for people: without user, password, query and fragment, which may be secrets. */
@@ -212,12 +223,10 @@ static bool take_form(struct tl__sink *sink, const struct tl__sink_target *what)
                             ? TL__MESSAGE_CLOUDEVENT_BINARY
                             : TL__MESSAGE_PLAIN;
     sink->secrets = strdup(what->secrets ? what->secrets : "");
-    sink->headers = strdup(what->headers ? what->headers : "");
-    if (!sink->secrets || !sink->headers)
+    if (!sink->secrets || (what->headers && !take_headers(sink, what->headers)))
         return false;
-    sink->form.secrets = split(sink->secrets, ' ', &sink->form.secret_count);
-    sink->form.headers = split(sink->headers, '\n', &sink->form.header_count);
-    return sink->form.secrets && sink->form.headers;
+    sink->form.secrets = split(sink->secrets, &sink->form.secret_count);
+    return sink->form.secrets != NULL;
 }
 
 static struct tl__sink *open_target(const struct tl__sink_env *env,
