@@ -22,6 +22,7 @@ DECLARE
     at      bigint;
     upto    bigint;
     is_counted boolean;
+    is_holed boolean;
 BEGIN
     IF coalesce(max_events NOT BETWEEN 1 AND 10000, true) THEN
         PERFORM @extschema@.fail('TL005', 'max_events is not 1 to 10000', '{"field": "max_events", "limit": 10000}');
@@ -59,12 +60,14 @@ BEGIN
         END IF;
         IF taken.events IS DISTINCT FROM 0 THEN
             at := taken.after;
+            -- not counted, and more than asked for: take_lease() has seen that there are none
+            is_holed := taken.has_holes AND (taken.events IS NOT NULL OR taken.upto - taken.after <= max_events) AND @extschema@.holes_in(taken);
             FOR n IN 1 .. 2 LOOP
                 -- so many positions are so many events, unless there are gaps
                 upto := CASE WHEN taken.events IS NOT NULL THEN taken.upto
                     WHEN n = 1 THEN least(at + max_events, taken.upto)
                     ELSE @extschema@.batch_end(topic, at, taken.upto, max_events - fresh) END;
-                RETURN QUERY EXECUTE @extschema@.handout_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, taken.has_holes, upto - at,
+                RETURN QUERY EXECUTE @extschema@.handout_query(topic, s, taken.slot, is_holed, taken.has_holes, upto - at,
                     '$8::uuid, $9::integer, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at', true)
                 USING at, upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt, topic, taken, s;

@@ -37,6 +37,7 @@ DECLARE
     grouped  bigint[] := '{}';
     done     bigint[] := '{}';
     holds    boolean := false;
+    is_holed boolean;
 BEGIN
     IF coalesce(lease NOT BETWEEN interval '1 ms' AND interval '1 day', true) THEN
         PERFORM @extschema@.check_lease(lease);
@@ -179,12 +180,14 @@ BEGIN
         IF taken.events IS DISTINCT FROM 0 THEN
             fresh := 0;
             at := taken.after;
+            -- not counted, and more than asked for: take_lease() has seen that there are none
+            is_holed := taken.has_holes AND (taken.events IS NOT NULL OR taken.upto - taken.after <= most) AND @extschema@.holes_in(taken);
             FOR n IN 1 .. 2 LOOP
                 -- so many positions are so many events, unless there are gaps
                 upto := CASE WHEN taken.events IS NOT NULL THEN taken.upto
                     WHEN n = 1 THEN least(at + most, taken.upto)
                     ELSE @extschema@.batch_end(topic, at, taken.upto, most - fresh) END;
-                RETURN QUERY EXECUTE @extschema@.handout_query(topic, s, taken.slot, CASE WHEN taken.has_holes THEN @extschema@.holes_in(taken) ELSE false END, taken.has_holes, upto - at,
+                RETURN QUERY EXECUTE @extschema@.handout_query(topic, s, taken.slot, is_holed, taken.has_holes, upto - at,
                     '$7::bigint, $8::uuid, CASE WHEN e.expires_at IS NOT NULL AND e.expires_at <= clock_timestamp() THEN 0 ELSE $9::integer END, e."position", e.id, e.type::text, e.source::text, e.stream::text, e.version, e.key::text, e.tenant_id::text, e.data::jsonb, e.metadata::jsonb, e.expires_at, e.created_at, $10::bigint', false)
                 USING at, upto, @extschema@.type_operand(s.pattern), s.tenant_id, s.filter, s.filter_path,
                     s.subscription_id, taken.token, taken.attempt, taken.slot, taken;

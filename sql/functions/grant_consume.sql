@@ -32,7 +32,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.shared_claim, @extschema@.holes_in, @extschema@.take_any_slot, @extschema@.slot_may_have, @extschema@.take_leftover,
         @extschema@.choose_replay, @extschema@.allowance, @extschema@.tokens, @extschema@.spend_tokens, @extschema@.shrink_lease,
         @extschema@.park, @extschema@.park_blocked, @extschema@.promote_keys, @extschema@.lock_line, @extschema@.order_key,
-        @extschema@.blocked_among, @extschema@.handout_query, @extschema@.type_condition, @extschema@.type_operand,
+        @extschema@.handout_query, @extschema@.type_condition, @extschema@.type_operand,
         @extschema@.slot_expression, @extschema@.finish_if_idle, @extschema@.finish_changes, @extschema@.due_within_limits,
         @extschema@.track_claim, @extschema@.track_ack, @extschema@.track_release, @extschema@.condemn, @extschema@.give_up,
         @extschema@.bury_expired, @extschema@.policy_delay TO %I', grantee);

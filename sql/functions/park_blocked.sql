@@ -1,4 +1,4 @@
--- Not `b.key = e.key`: see blocked_among().
+-- Not `b.key = e.key`: see park().
 CREATE OR REPLACE FUNCTION @extschema@.park_blocked(s @extschema@.subscriptions, topic text, l @extschema@.leases) RETURNS integer
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$

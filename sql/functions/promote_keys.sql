@@ -1,5 +1,5 @@
 -- In batches: of a key with a long queue each time the next hundred, all at one time, so that they
--- come in the order of their positions. Not `=`: see blocked_among(); one by one, or a plan made while few wait would
+-- come in the order of their positions. Not `=`: see park(); one by one, or a plan made while few wait would
 -- read all that waits for each of them.
 CREATE OR REPLACE FUNCTION @extschema@.promote_keys(subscription_id bigint, keys text[]) RETURNS void
     LANGUAGE plpgsql VOLATILE

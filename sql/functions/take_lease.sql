@@ -104,7 +104,8 @@ BEGIN
         IF has_retries THEN
             -- whether any of these keys waits is asked when they have been read
             is_blocked := s.ordering = 'key' AND s.on_failure <> 'retry';
-            IF @extschema@.order_key(s, NULL) IS NOT NULL THEN
+            -- order_key() of an event without key
+            IF s.ordering = 'total' AND s.on_failure <> 'retry' OR s.ordering <> 'key' AND s.on_failure = 'stop' THEN
                 IF EXISTS (SELECT FROM @extschema@.retries r WHERE r.subscription_id = s.subscription_id AND r.key IS NOT NULL) THEN
                     h := new.after; -- all wait for what failed
                 END IF;

@@ -32,7 +32,7 @@ my @inlined = qw(category channel lock_class next_id next_position);
 # Names the schema of each thing it uses instead: hostile_path.t.
 my @qualified = qw(append_event bell_disarm publish publish_and_wait);
 # Called for each claim, by functions that pin it: to set and reset it takes longer than most of what they do.
-my @pinned_above = qw(blocked_among handout_query range_query register_horizons take_lease type_condition type_operand write_lease);
+my @pinned_above = qw(handout_query park range_query register_horizons take_lease type_condition type_operand write_lease);
 returns($s, "SELECT p.proname FROM $proc
     WHERE NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c = 'search_path=pg_catalog, pg_temp') ORDER BY 1",
     join("\n", sort @inlined, @qualified, @pinned_above), 'every function pins search_path, but for those that have no need');

@@ -452,7 +452,8 @@ subtest 'a claim of many passes a bounded number of events that wait' => sub {
     is($main->do("SELECT behind FROM trunkline.subscription_status WHERE name = 'crowded'"), 2000, 'ten thousand of them, a statement does not grow with what waits');
 };
 
-# Few are found by a look or two at the index, many by one for each; and those of a claim by these.
+# Few are known by name, of many the first and the last, and what is between is asked for one by one: until it is seen that there are
+# keys that do not wait, by park(), and then in the query.
 subtest 'which keys are blocked is found however many there are and wherever they lie' => sub {
     feed('mixed', '', '');
     my $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'mixed'");
@@ -468,6 +469,10 @@ subtest 'which keys are blocked is found however many there are and wherever the
         'a queue' => q(SELECT 'k150' FROM generate_series(1, 100)),
         'a queue, and one behind' => q(SELECT 'k150' FROM generate_series(1, 100) UNION ALL SELECT 'k297'),
         'two queues, and one behind' => q(SELECT k FROM unnest(ARRAY['k006', 'k150']) k, generate_series(1, 50) UNION ALL SELECT 'k297'),
+        'a queue of seven' => q(SELECT 'k150' FROM generate_series(1, 7)),
+        '7' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(3, 21, 3) i),
+        '8' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(3, 24, 3) i),
+        '9' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(3, 27, 3) i),
         '31' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(1, 31) i),
         '32' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(1, 32) i),
         '64' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(1, 64) i),
@@ -475,14 +480,16 @@ subtest 'which keys are blocked is found however many there are and wherever the
         'half' => q(SELECT 'k' || lpad(i::text, 3, '0') FROM generate_series(2, 300, 2) i),
         'all' => $events,
     );
-    for my $which (sort keys %waiting) {
+    for my $case (map { [$_, ''], [$_, 'on'] } sort keys %waiting) {
+        my ($which, $mixed) = @$case;
+        $main->do("SET trunkline.mixed_$id = '$mixed'");
         $main->do("DELETE FROM trunkline.leases WHERE subscription_id = $id; DELETE FROM trunkline.retries WHERE subscription_id = $id");
         $main->do(qq(INSERT INTO trunkline.retries (subscription_id, "position", slot, attempt, next_attempt_at, error_message, last_error_at, errors, key)
             SELECT $id, -row_number() OVER (), 0, 1, now() + interval '1 h', '', now(), '[]', w.key FROM ($waiting{$which}) w(key)));
         $main->do("INSERT INTO trunkline.topic_mixed (type, key, data) SELECT 't', e.key, '1' FROM ($events) e(key)");
         my $free = $main->do("SELECT string_agg(coalesce(e.key, 'none'), ' ' ORDER BY e.key COLLATE \"C\") FROM ($events) e(key)
             WHERE NOT EXISTS (SELECT FROM trunkline.retries r WHERE r.subscription_id = $id AND r.key = e.key)");
-        is($main->do("SELECT string_agg(coalesce(c.key, 'none'), ' ' ORDER BY c.key COLLATE \"C\") FROM trunkline.claim_many('{$id}', '{1000}') c WHERE c.id IS NOT NULL"), $free, "blocked: $which");
+        is($main->do("SELECT string_agg(coalesce(c.key, 'none'), ' ' ORDER BY c.key COLLATE \"C\") FROM trunkline.claim_many('{$id}', '{1000}') c WHERE c.id IS NOT NULL"), $free, "blocked: $which" . ($mixed && ', asked for in the query'));
     }
 };
 

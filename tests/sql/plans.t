@@ -81,9 +81,18 @@ sub again { $settle->(); $more->(); $s->do($claim); return }
 again() for 1 .. 8;
 $settle->();
 is(plans($claim), 1, 'ten of many beside those that wait: one plan, since nothing is counted first');
+# How often a claim calls park(), which runs a statement of its own for each event.
+sub parks {
+    $settle->();
+    my $count = q(SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE funcname = 'park');
+    my @lines = split /\n/, $s->do("SET track_functions = pl; BEGIN; $count; $claim; $count; COMMIT; RESET track_functions");
+    return $lines[-1] - $lines[0];
+}
 for my $mixed (qw(z k)) {
     $main->do(qq(UPDATE trunkline.retries SET key = '$mixed' || -"position"));
     $main->do(qq(INSERT INTO trunkline.topic_bus (type, key, data) SELECT 'a.b', 'k' || i || '!', '1' FROM generate_series(1, 300) i));
+    is(parks(), $mixed eq 'k' ? 10 : 0, $mixed eq 'k' ? 'ten keys among those that wait: each is looked for' : 'ten keys in front of those that wait: none is looked for');
+    is(parks(), 0, 'and from then on in the query');
     again() for 1 .. 40;
     $settle->();
     is(plans($claim), 1, "ten beside 10000 keys that wait ($mixed...): one plan");
