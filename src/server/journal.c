@@ -9,20 +9,27 @@
 
 #include "buf.h"
 
-enum { MAX_BYTES = 64 << 20, MAX_PEEK_BYTES = 4 << 20 };
+enum { MAX_BYTES = 64 << 20, MAX_PEEK_BYTES = 4 << 20, BLOCK_BYTES = 60000 };
 
-struct entry {
-    struct entry *next;
+/* In front of the text of each entry, unaligned. */
+struct head {
     uint64_t seq;
     size_t len;
-    char *text;
+};
+
+/* Entries one behind the other: memory for one of them alone would be made by a lane and freed by the control
+ * thread, which makes both wait for the allocator. */
+struct block {
+    struct block *next;
+    size_t start, end, size; /* of data; from start to end are those that wait */
+    char data[];
 };
 
 struct tl__journal {
     void (*on_add)(void *userdata);
     void *userdata;
-    uv_mutex_t lock; /* of what follows */
-    struct entry *first, **end;
+    uv_mutex_t lock;            /* of what follows */
+    struct block *first, *last; /* only the last may be empty */
     uint64_t added, dropped;
     size_t bytes;
 };
@@ -35,72 +42,125 @@ struct tl__journal *tl__journal_new(void (*on_add)(void *userdata), void *userda
         return NULL;
     j->on_add = on_add;
     j->userdata = userdata;
-    j->end = &j->first;
     uv_mutex_init(&j->lock);
     return j;
 }
 
-static void entry_free(struct entry *e)
+static void blocks_free(struct block *b)
 {
-    if (e)
-        free(e->text);
-    free(e);
+    while (b) {
+        struct block *next = b->next;
+        free(b);
+        b = next;
+    }
 }
 
 struct tl__journal *tl__journal_free(struct tl__journal *j)
 {
     if (!j)
         return NULL;
-    while (j->first) {
-        struct entry *e = j->first;
-        j->first = e->next;
-        entry_free(e);
-    }
+    blocks_free(j->first);
     uv_mutex_destroy(&j->lock);
     free(j);
     return NULL;
 }
 
-uint64_t tl__journal_add(struct tl__journal *j, char *text, size_t len)
+/* Where so many bytes have room at the end; NULL: no memory. */
+static struct block *make_room(struct tl__journal *j, size_t need)
 {
-    struct entry *e = text ? malloc(sizeof *e) : NULL;
+    struct block *b = j->last;
+    size_t size = need < BLOCK_BYTES ? BLOCK_BYTES : need;
 
+    if (b && b->size - b->end >= need)
+        return b;
+    b = malloc(sizeof *b + size);
+    if (!b)
+        return NULL;
+    *b = (struct block){.size = size};
+    if (j->last)
+        j->last->next = b;
+    else
+        j->first = b;
+    j->last = b;
+    return b;
+}
+
+static bool append(struct tl__journal *j, const char *text, size_t len)
+{
+    struct head head = {.seq = j->added, .len = len};
+    struct block *b = text && j->bytes + len <= MAX_BYTES ? make_room(j, sizeof head + len) : NULL;
+
+    if (!b)
+        return false;
+    memcpy(b->data + b->end, &head, sizeof head);
+    memcpy(b->data + b->end + sizeof head, text, len);
+    b->end += sizeof head + len;
+    j->bytes += len;
+    return true;
+}
+
+uint64_t tl__journal_add(struct tl__journal *j, const char *entry, size_t len)
+{
     uv_mutex_lock(&j->lock);
     uint64_t seq = ++j->added;
-    if (e && j->bytes + len <= MAX_BYTES) {
-        *e = (struct entry){.seq = seq, .len = len, .text = text};
-        *j->end = e;
-        j->end = &e->next;
-        j->bytes += len;
-        e = NULL;
-        text = NULL;
-    } else {
+    if (!append(j, entry, len))
         j->dropped++;
-    }
     uv_mutex_unlock(&j->lock);
-    free(e);
-    free(text);
     j->on_add(j->userdata);
     return seq;
 }
 
+/* Its first entry; NULL: it is empty. */
+static const char *first_of(const struct block *b, struct head *ret)
+{
+    if (!b || b->start == b->end)
+        return NULL;
+    memcpy(ret, b->data + b->start, sizeof *ret);
+    return b->data + b->start + sizeof *ret;
+}
+
 bool tl__journal_is_empty(struct tl__journal *j)
 {
+    struct head head;
+
     uv_mutex_lock(&j->lock);
-    bool is_empty = !j->first;
+    bool is_empty = !first_of(j->first, &head);
     uv_mutex_unlock(&j->lock);
     return is_empty;
 }
 
-static void add_fields(struct tl__buf arrays[TL__JOURNAL_FIELDS], const struct entry *e,
-                       char divider)
+static void add_fields(struct tl__buf arrays[TL__JOURNAL_FIELDS], const char *field, char divider)
 {
-    const char *field = e->text;
-
-    for (int i = 0; i < TL__JOURNAL_FIELDS; i++, field += strlen(field) + 1) {
+    for (int i = 0; i < TL__JOURNAL_FIELDS; i++) {
+        size_t len = strlen(field);
         tl__buf_add_char(&arrays[i], divider);
-        tl__buf_add_str(&arrays[i], field);
+        tl__buf_add(&arrays[i], field, len);
+        field += len + 1;
     }
+}
+
+/* Entries stay where they are until this thread forgets them, so nobody waits while they are copied: `upto` is
+ * where they ended in the last block. */
+static int copy(const struct block *b, const struct block *last, size_t upto, int most,
+                struct tl__buf arrays[TL__JOURNAL_FIELDS], uint64_t *ret_upto)
+{
+    size_t bytes = 0;
+    int n = 0;
+
+    for (; b; b = b == last ? NULL : b->next) {
+        size_t end = b == last ? upto : b->end;
+        for (size_t at = b->start; at < end; n++) {
+            struct head head;
+            memcpy(&head, b->data + at, sizeof head);
+            if (n == most || (n > 0 && bytes + head.len > MAX_PEEK_BYTES))
+                return n;
+            add_fields(arrays, b->data + at + sizeof head, n == 0 ? '{' : ',');
+            bytes += head.len;
+            at += sizeof head + head.len;
+            *ret_upto = head.seq;
+        }
+    }
+    return n;
 }
 
 int tl__journal_peek(struct tl__journal *j, int most, char *ret_arrays[TL__JOURNAL_FIELDS],
@@ -108,20 +168,14 @@ int tl__journal_peek(struct tl__journal *j, int most, char *ret_arrays[TL__JOURN
 {
     struct tl__buf arrays[TL__JOURNAL_FIELDS];
     bool is_failed = false;
-    size_t bytes = 0;
-    int n = 0;
 
     for (int i = 0; i < TL__JOURNAL_FIELDS; i++)
         arrays[i] = TL_BUF_INIT;
     uv_mutex_lock(&j->lock);
-    for (struct entry *e = j->first; e && n < most; e = e->next, n++) {
-        if (n > 0 && bytes + e->len > MAX_PEEK_BYTES)
-            break;
-        add_fields(arrays, e, n == 0 ? '{' : ',');
-        bytes += e->len;
-        *ret_upto = e->seq;
-    }
+    const struct block *first = j->first, *last = j->last;
+    size_t upto = last ? last->end : 0;
     uv_mutex_unlock(&j->lock);
+    int n = copy(first, last, upto, most, arrays, ret_upto);
     for (int i = 0; i < TL__JOURNAL_FIELDS && n > 0; i++) {
         tl__buf_add_char(&arrays[i], '}');
         ret_arrays[i] = tl__buf_take(&arrays[i], NULL);
@@ -132,32 +186,45 @@ int tl__journal_peek(struct tl__journal *j, int most, char *ret_arrays[TL__JOURN
     return is_failed ? 0 : n;
 }
 
+/* Take out the entries up to this number at the front of the block. */
+static void shorten(struct tl__journal *j, struct block *b, uint64_t upto)
+{
+    struct head head;
+
+    while (first_of(b, &head) && head.seq <= upto) {
+        b->start += sizeof head + head.len;
+        j->bytes -= head.len;
+    }
+}
+
 void tl__journal_forget(struct tl__journal *j, uint64_t upto)
 {
-    struct entry *gone = NULL;
+    struct block *gone = NULL;
 
     uv_mutex_lock(&j->lock);
-    while (j->first && j->first->seq <= upto) {
-        struct entry *e = j->first;
-        j->first = e->next;
-        j->bytes -= e->len;
-        e->next = gone;
-        gone = e;
+    for (struct block *b = j->first; b; b = j->first) {
+        shorten(j, b, upto);
+        if (b->start < b->end)
+            break;
+        b->start = b->end = 0;
+        if (b == j->last && b->size == BLOCK_BYTES)
+            break; /* the next entries go there */
+        j->first = b->next;
+        b->next = gone;
+        gone = b;
     }
     if (!j->first)
-        j->end = &j->first;
+        j->last = NULL;
     uv_mutex_unlock(&j->lock);
-    while (gone) {
-        struct entry *e = gone;
-        gone = e->next;
-        entry_free(e);
-    }
+    blocks_free(gone);
 }
 
 uint64_t tl__journal_seq(struct tl__journal *j)
 {
+    struct head head;
+
     uv_mutex_lock(&j->lock);
-    uint64_t seq = j->first ? j->first->seq - 1 : j->added;
+    uint64_t seq = first_of(j->first, &head) ? head.seq - 1 : j->added;
     uv_mutex_unlock(&j->lock);
     return seq;
 }

@@ -2,7 +2,7 @@
  * journal.h: what became of requests to webhooks, on its way from the lanes to the database, so that
  * no delivery waits for it. Bounded: what finds no room is dropped and counted.
  *
- * @thread: any.
+ * @thread: any; peek and forget only one.
  */
 #ifndef TL_SERVER_JOURNAL_H
 #define TL_SERVER_JOURNAL_H
@@ -21,9 +21,9 @@ enum { TL__JOURNAL_MOST = 1000 /* entries for one statement */ };
 struct tl__journal *tl__journal_new(void (*on_add)(void *userdata), void *userdata);
 struct tl__journal *tl__journal_free(struct tl__journal *journal);
 
-/* Add an entry: so many texts, each ended by a NUL and fit to be an element of an array in SQL. Taken
- * over, free(3); NULL: no memory for it. Returns its number, from 1. */
-uint64_t tl__journal_add(struct tl__journal *journal, char *entry, size_t len);
+/* Add an entry: so many texts, each ended by a NUL and fit to be an element of an array in SQL. Copied;
+ * NULL: there was no memory for it. Returns its number, from 1. */
+uint64_t tl__journal_add(struct tl__journal *journal, const char *entry, size_t len);
 bool tl__journal_is_empty(struct tl__journal *journal);
 /* The oldest entries, at most `most` and a few megabytes, as an array for each field; free(3) each. They
  * stay until they are forgotten. How many; 0: none, or no memory. *ret_upto is the number of the last one. */

@@ -51,6 +51,7 @@ struct tl__lane {
     tl_worker *worker;
     struct tl__sink_env envs[MAX_KINDS]; /* one for each kind: the same but for .shared */
     struct served *served, *retired;
+    struct tl__buf entry; /* of the journal, in the making */
     uv_poll_t worker_poll, timer_poll;
     uv_prepare_t prepare;
     uv_async_t async;
@@ -178,37 +179,34 @@ static void add_text(struct tl__buf *b, const char *text, size_t len)
     tl__buf_add(b, "\"", 2);
 }
 
-/* The entry of a request, as record_attempts() takes it; NULL: no memory. */
-static char *journal_entry(const struct delivery *d, const struct tl__sink_result *result,
-                           size_t *ret_len)
+/* The entry of a request, as record_attempts() takes it. */
+static void add_entry(struct tl__buf *b, const struct delivery *d,
+                      const struct tl__sink_result *result)
 {
     const struct tl__sink_attempt *a = result->attempt;
     const struct tl__sink_event *e = &d->view.event;
     const char *error = result->word == TL__SINK_DELIVERED ? NULL : result->error;
-    struct tl__buf b = TL_BUF_INIT;
 
-    tl__buf_reserve(&b, 500);
-    add_number(&b, d->served->what.id);
-    add_word(&b, e->id);
-    add_text(&b, e->type, strlen(e->type));
-    add_number(&b, e->position);
-    add_number(&b, d->view.attempt);
+    add_number(b, d->served->what.id);
+    add_word(b, e->id);
+    add_text(b, e->type, strlen(e->type));
+    add_number(b, e->position);
+    add_number(b, d->view.attempt);
     if (d->resend_id)
-        add_number(&b, d->resend_id);
+        add_number(b, d->resend_id);
     else
-        add_word(&b, "NULL");
-    add_text(&b, a->url, strlen(a->url));
-    add_word(&b, result->word == TL__SINK_DELIVERED ? "t" : "f");
-    add_word(&b, result->word == TL__SINK_REJECT ? "t" : "f");
+        add_word(b, "NULL");
+    add_text(b, a->url, strlen(a->url));
+    add_word(b, result->word == TL__SINK_DELIVERED ? "t" : "f");
+    add_word(b, result->word == TL__SINK_REJECT ? "t" : "f");
     if (a->status)
-        add_number(&b, a->status);
+        add_number(b, a->status);
     else
-        add_word(&b, "NULL");
-    add_text(&b, a->status ? a->response : NULL, a->response_len);
-    add_text(&b, error, error ? strlen(error) : 0);
-    add_number(&b, (int64_t)a->duration_us);
-    add_number(&b, a->started_at_us);
-    return tl__buf_take(&b, ret_len);
+        add_word(b, "NULL");
+    add_text(b, a->status ? a->response : NULL, a->response_len);
+    add_text(b, error, error ? strlen(error) : 0);
+    add_number(b, (int64_t)a->duration_us);
+    add_number(b, a->started_at_us);
 }
 
 /* Into the journal, unless it is a success that changes nothing and nobody wants to read about. */
@@ -221,9 +219,11 @@ static void note_attempt(struct delivery *d, const struct tl__sink_result *resul
 
     if (!is_news && s->what.log != TL__LOG_ALL)
         return;
-    size_t len = 0;
-    char *entry = journal_entry(d, result, &len);
-    uint64_t seq = tl__journal_add(s->lane->settings.journal, entry, len);
+    struct tl__buf *entry = &s->lane->entry;
+    tl__buf_clear(entry);
+    add_entry(entry, d, result);
+    uint64_t seq = tl__journal_add(s->lane->settings.journal, entry->is_failed ? NULL : entry->data,
+                                   entry->len);
     if (is_delivered || !d->resend_id)
         tl__breaker_count(&s->breaker, is_delivered, s->what.breaker_failures, seq);
     s->lane->is_changed = s->lane->is_changed || s->breaker.state != s->shown;
@@ -870,6 +870,7 @@ struct tl__lane *tl__lane_free(struct tl__lane *lane)
             lane->envs[i].shared = lane->settings.kinds[i]->stop(lane->envs[i].shared);
     close(lane->timer_fd);
     tl__subscription_list_free(lane->posted);
+    tl__buf_done(&lane->entry);
     send_resends(lane, lane->resends); /* only frees them */
     uv_mutex_destroy(&lane->lock);
     free(lane);

@@ -8,6 +8,9 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +32,9 @@ static uint64_t add(struct tl__journal *j, const char *field, size_t last)
         memcpy(text + (size_t)i * size, field, size);
     memset(text + len - last - 1, 'x', last);
     text[len - 1] = 0;
-    return tl__journal_add(j, text, len);
+    uint64_t seq = tl__journal_add(j, text, len);
+    free(text);
+    return seq;
 }
 
 /* What is next; "": nothing. All arrays are the same. */
@@ -85,18 +90,79 @@ static void test_fields(void **state)
     int added = 0;
     struct tl__journal *j = tl__journal_new(count, &added);
     static const char entry[] = "a\0b\0c\0d\0e\0f\0g\0h\0i\0j\0k\0\0m\0n";
-    char *arrays[TL__JOURNAL_FIELDS], *text = malloc(sizeof entry);
+    char *arrays[TL__JOURNAL_FIELDS];
     uint64_t upto;
 
     (void)state;
-    memcpy(text, entry, sizeof entry);
-    tl__journal_add(j, text, sizeof entry);
+    tl__journal_add(j, entry, sizeof entry);
     assert_int_equal(tl__journal_peek(j, 1, arrays, &upto), 1);
     for (int i = 0; i < TL__JOURNAL_FIELDS; i++) {
         char wanted[4] = {'{', (char)('a' + i), '}', 0};
         assert_string_equal(arrays[i], i == 11 ? "{}" : wanted);
         free(arrays[i]);
     }
+    tl__journal_free(j);
+}
+
+/* Added by two threads while another one writes them: in the order of their numbers, each once. */
+struct writer {
+    pthread_t thread;
+    struct tl__journal *journal;
+};
+
+enum { EACH = 20000 };
+
+static void *add_many(void *userdata)
+{
+    struct writer *w = userdata;
+
+    for (int i = 0; i < EACH; i++) {
+        char field[24];
+        snprintf(field, sizeof field, "%d", i);
+        add(w->journal, field, 1 + (size_t)i % 400);
+    }
+    return NULL;
+}
+
+static void ignore(void *userdata)
+{
+    (void)userdata;
+}
+
+static void test_threads(void **state)
+{
+    struct tl__journal *j = tl__journal_new(ignore, NULL);
+    struct writer writers[2] = {{.journal = j}, {.journal = j}};
+    int count = 0, found[EACH] = {0};
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&writers[i].thread, NULL, add_many, &writers[i]), 0);
+    while (count < 2 * EACH) {
+        char *arrays[TL__JOURNAL_FIELDS];
+        uint64_t upto = 0, before = tl__journal_seq(j);
+        int n = tl__journal_peek(j, 1 + count % 700, arrays, &upto);
+
+        if (n == 0) {
+            sched_yield();
+            continue;
+        }
+        assert_int_equal(upto, (uint64_t)(count + n));
+        assert_int_equal(before, count);
+        char *at = arrays[0] + 1;
+        for (int i = 0; i < n; i++, at++)
+            found[strtol(at, &at, 10)]++;
+        for (int i = 0; i < TL__JOURNAL_FIELDS; i++)
+            free(arrays[i]);
+        tl__journal_forget(j, upto);
+        count += n;
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_join(writers[i].thread, NULL);
+    for (int i = 0; i < EACH; i++)
+        assert_int_equal(found[i], 2);
+    assert_true(tl__journal_is_empty(j));
+    assert_int_equal(tl__journal_take_dropped(j), 0);
     tl__journal_free(j);
 }
 
@@ -128,6 +194,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_and_forgetting),
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);

@@ -66,6 +66,7 @@ static void add(struct world *w, const char *field)
     for (int i = 0; i < TL__JOURNAL_FIELDS; i++)
         memcpy(text + (size_t)i * size, field, size);
     tl__journal_add(w->journal, text, len);
+    free(text);
 }
 
 static void begin(struct world *w)

@@ -295,10 +295,6 @@ static void give_exchange(struct exchange *x)
             x->next->link = x->link;
         x->link = NULL;
     }
-    if (x->easy) {
-        curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, NULL);
-        curl_easy_setopt(x->easy, CURLOPT_POSTFIELDS, NULL);
-    }
     if (!x->is_set_up || http->idle_count == MAX_IDLE_HANDLES) {
         exchange_free(x);
         return;
