@@ -156,12 +156,13 @@ static uint64_t shortest_nap_us(const struct tl__waiter_policy *p, uint64_t now_
 
 /* An armed bell may stay so when all that is in the log was seen, and was not much. Held: something is
  * not readable yet. Where nothing rang its ring is still to come; else that may be spent, and who
- * holds it back may roll back without one. */
+ * holds it back may roll back without one. Of a backlog, of which nothing is new, nobody rings. */
 static bool must_disarm(const struct tl__waiter_policy *p, int64_t news, uint64_t rows,
                         bool is_held)
 {
     return p->is_armed &&
-           ((p->is_tick_rung && is_held) || news >= PLENTY_ROWS || rows >= PLENTY_ROWS);
+           ((p->is_tick_rung && is_held) || news >= PLENTY_ROWS ||
+            (rows >= PLENTY_ROWS && (news > 0 || p->is_tick_rung)));
 }
 
 bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int64_t activity,

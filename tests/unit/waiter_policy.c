@@ -189,6 +189,30 @@ static void many_events_in_one_ring_disarm(void **state)
     assert_int_equal(w.disarms, 1);
 }
 
+/* Nobody publishes: what would be saved is nothing, and looks at an empty log would follow. */
+static void a_backlog_leaves_it_armed(void **state)
+{
+    struct world w = asleep();
+
+    (void)state;
+    w.rows = 500;
+    for (int i = 0; i < 10; i++) {
+        tl__waiter_policy_want_tick(&w.p);
+        run_until(&w, w.now_us + 30 * MS);
+    }
+    assert_int_equal(w.ticks, 10);
+    assert_int_equal(w.disarms, 0);
+    assert_true(w.p.is_armed);
+    ring(&w, 1); /* but somebody does */
+    run_until(&w, w.now_us);
+    assert_int_equal(w.disarms, 1);
+    w = asleep();
+    w.rows = 16; /* what rang was seen by the look before */
+    tl__waiter_policy_notified(&w.p, w.now_us);
+    run_until(&w, w.now_us);
+    assert_int_equal(w.disarms, 1);
+}
+
 /* The ring of what is not readable yet is spent, and who holds it back may roll back. */
 static void what_is_held_back_is_waited_for_awake(void **state)
 {
@@ -657,6 +681,7 @@ int main(void)
         cmocka_unit_test(an_idle_sentinel_arms_and_sleeps),
         cmocka_unit_test(few_events_ring_each_and_leave_it_armed),
         cmocka_unit_test(many_events_in_one_ring_disarm),
+        cmocka_unit_test(a_backlog_leaves_it_armed),
         cmocka_unit_test(what_is_held_back_is_waited_for_awake),
         cmocka_unit_test(what_rings_during_a_look_is_looked_for),
         cmocka_unit_test(what_nobody_rang_for_is_told_to_others),
