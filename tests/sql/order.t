@@ -443,6 +443,38 @@ subtest 'next_due: not before what all wait for' => sub {
     cmp_ok($main->do("SELECT trunkline.next_due('{$id}') / 1e6"), '>', 20, 'those behind it are not due before it is settled');
 };
 
+subtest 'of a queue those right behind the first come along, as far as they are due' => sub {
+    feed('along', 'a b a b a b a c d d', '');
+    my $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'along'");
+    my $due = sub { $main->do("UPDATE trunkline.retries SET next_attempt_at = now() - interval '1 min' WHERE subscription_id = $id") };
+    my ($t) = claim('along');
+    ack($t, undef, qw(1 2 3:defer 4:defer 5:defer 6:defer 7:defer 8 9 10:defer));
+    $due->();
+    $main->do("UPDATE trunkline.retries SET next_attempt_at = now() + interval '1 h' WHERE subscription_id = $id AND \"position\" IN (5, 9);
+        UPDATE trunkline.retries SET solo = true WHERE subscription_id = $id AND \"position\" = 4");
+    ($t, my $got) = claim('along');
+    is($got, '1:2 2:2 3:1 8:2', 'up to one that is not, or that a crash left; none of a key whose first is not');
+    ack($t, undef, qw(1 3:defer));
+    $due->();
+    ($t, $got) = claim('along', 1);
+    is($got, '4:1', 'what a crash left goes alone');
+    $main->do("UPDATE trunkline.retries SET token = gen_random_uuid() WHERE subscription_id = $id AND \"position\" = 3");
+    ack($t);
+    $due->();
+    is((claim('along'))[1], '1:3 6:1 9:2 10:1', 'none behind one that is elsewhere');
+
+    feed('share', 'a b ' x 30, '');
+    $id = $main->do("SELECT subscription_id FROM trunkline.subscriptions WHERE name = 'share'");
+    ($t) = claim('share');
+    ack($t, undef, 1, 2, map { "$_:defer" } 3 .. 60);
+    $due->();
+    ($t, $got) = claim('share', 40);
+    is($got, join(' ', '1:2', '2:2', map { "$_:1" } 3 .. 40), 'of two queues each has its share of the room');
+    is($s->do("SELECT trunkline.ack('$t')"), 40, 'settled');
+    $due->();
+    is((claim('share', 3))[1], '41:1 42:1 43:1', 'no more than were asked for');
+};
+
 subtest 'a claim of many passes a bounded number of events that wait' => sub {
     feed('crowded', 'a', '');
     my ($t) = claim('crowded');

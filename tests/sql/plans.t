@@ -116,7 +116,7 @@ $main->do(q(INSERT INTO trunkline.topic_bus (type, data, key) SELECT 'a.b', '1',
     UPDATE trunkline.cursors SET cursor = (SELECT max("position") FROM trunkline.topic_bus) WHERE subscription_id = 1));
 sub fetches {
     my ($sql) = @_;
-    my $count = "SELECT coalesce(sum(idx_tup_fetch), 0) FROM pg_stat_xact_user_tables WHERE relid = 'trunkline.retries'::regclass";
+    my $count = "SELECT coalesce(sum(idx_tup_fetch + seq_tup_read), 0) FROM pg_stat_xact_user_tables WHERE relid = 'trunkline.retries'::regclass";
     my @lines = split /\n/, $late->do("BEGIN; $count; $sql; $count; COMMIT");
     return $lines[-1] - $lines[0];
 }
@@ -129,7 +129,9 @@ for my $case (['keys of which none waits', q('m' || i || '!'), 50], ['keys that 
     $settle->();
 }
 $main->do(q(UPDATE trunkline.retries SET next_attempt_at = clock_timestamp() - interval '1 s' WHERE "position" = (SELECT min("position") FROM trunkline.retries WHERE key = 'hot')));
-($token) = split /\|/, $late->do($all);
+cmp_ok(fetches($all), '<', 100, 'a claim when one of them is due');
+is($main->do('SELECT retries FROM trunkline.leases'), 1, 'is given it');
+$token = $main->do('SELECT token FROM trunkline.leases');
 $late->do("SELECT trunkline.ack('$token')");
 is($main->do('SELECT count(*) FROM trunkline.retries WHERE key = \'hot\' AND next_attempt_at < now()'), 100, 'the first of a key is settled: a hundred are due');
 
