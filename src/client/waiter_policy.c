@@ -160,9 +160,8 @@ static uint64_t shortest_nap_us(const struct tl__waiter_policy *p, uint64_t now_
 static bool must_disarm(const struct tl__waiter_policy *p, int64_t news, uint64_t rows,
                         bool is_held)
 {
-    return p->is_armed &&
-           ((p->is_tick_rung && is_held) || news >= PLENTY_ROWS ||
-            (rows >= PLENTY_ROWS && (news > 0 || p->is_tick_rung)));
+    return p->is_armed && ((p->is_tick_rung && is_held) || news >= PLENTY_ROWS ||
+                           (rows >= PLENTY_ROWS && (news > 0 || p->is_tick_rung)));
 }
 
 bool tl__waiter_policy_ticked(struct tl__waiter_policy *p, uint64_t now_us, int64_t activity,
