@@ -183,6 +183,14 @@ subtest 'SUB-11 successes are logged many to a row, and read one by one' => sub 
         FROM trunkline.webhook_attempts WHERE subscription IN ('run', 'other'))), '30|30|t', 'of which each says its own');
     is($s->do(q(SELECT string_agg("position"::text, ' ') FROM trunkline.webhook_log('run', most => 4))), '29 28 26 25', 'webhook_log(): the latest first, over rows that overlap');
     $s->do($forget);
+    for my $case ([log => 'none', 0], [log => 'failures', 0], [log => 'all', 20]) {
+        hook('run', qq({"$case->[0]": "$case->[1]"}));
+        is($s->do(successes(20)), $case->[2], "log $case->[1]: $case->[2] of twenty");
+        is($s->do(successes(20, http_status => '200 + n % 2')), $case->[2], 'of two kinds as well');
+    }
+    is($s->do($counts), '0|3|40', 'rows of the last alone');
+    is($s->do(successes(20, subscription_id => '999999')), 0, 'a webhook that is gone is left out');
+    is($s->do(successes(20, event_id => q((CASE WHEN n % 2 = 0 THEN '018bcfe5-6807-4001-8000-000000000007' ELSE '018bcfe5-6807-7001-8000-000000000007' END))) . '; ' . $forget), 20, 'ids of two kinds');
     is($s->do(successes(7)), 7, 'few');
     is($s->do($counts), '7|0|7', 'have rows of their own');
     $s->do($forget);
