@@ -13,18 +13,24 @@
 
 /* A cast costs the server less than a parameter of the domain's type, which checks its domain when it is read; a
  * returned column costs about as much as a check, and the position is in the id that next_id() makes. */
-#define INSERT(columns, values)                                                                    \
+#define INSERT(columns, values, tail)                                                              \
     "INSERT INTO @extschema@.topic_@topic@ (type, data" columns                                    \
-    ") VALUES ($1::text, $2::jsonb" values ") RETURNING id"
+    ") VALUES ($1::text, $2::jsonb" values ")" tail
+
+/* Without and with a receipt. */
+#define INSERTS(columns, values)                                                                   \
+    {                                                                                              \
+        INSERT(columns, values, ""), INSERT(columns, values, " RETURNING id")                      \
+    }
 
 /* What most events have, by whether key and tenant_id are there: a column costs as much when it is NULL. */
-static const char *const short_sql[2][2] = {
-    {INSERT("", ""), INSERT(", tenant_id", ", $3::text")},
-    {INSERT(", key", ", $3::text"), INSERT(", key, tenant_id", ", $3::text, $4::text")}};
+static const char *const short_sql[2][2][2] = {
+    {INSERTS("", ""), INSERTS(", tenant_id", ", $3::text")},
+    {INSERTS(", key", ", $3::text"), INSERTS(", key, tenant_id", ", $3::text, $4::text")}};
 
-static const char insert_sql[] =
-    INSERT(", key, tenant_id, source, metadata, expires_at",
-           ", $3::text, $4::text, $5::text, $6::jsonb, $7::timestamptz");
+static const char *const insert_sql[2] =
+    INSERTS(", key, tenant_id, source, metadata, expires_at",
+            ", $3::text, $4::text, $5::text, $6::jsonb, $7::timestamptz");
 
 static const char publish_sql[] =
     "SELECT p.\"position\", p.id, p.deduplicated FROM @extschema@.publish(type => $1, "
@@ -139,15 +145,15 @@ static bool is_short(const struct tl__element *el)
            event->expires_at_us == 0;
 }
 
-const char *tl__publish_template(const struct tl__element *el)
+const char *tl__publish_template(const struct tl__element *el, bool has_receipt)
 {
     if (tl__element_is_timed(el))
         return later_sql;
     if (el->event.id != NULL)
         return publish_sql;
     if (is_short(el))
-        return short_sql[el->event.key != NULL][el->event.tenant_id != NULL];
-    return insert_sql;
+        return short_sql[el->event.key != NULL][el->event.tenant_id != NULL][has_receipt];
+    return insert_sql[has_receipt];
 }
 
 /* Binary jsonb: version 1, then the text. */
@@ -279,7 +285,7 @@ tl_status tl_publish(tl_client *c, const char *topic, const tl_new_event *event,
         (status = tl__call_begin(c)) != TL_OK)
         return status;
     status = tl__call(c, TL__WRITES, tl__element_is_by_function(&el) ? NULL : topic,
-                      tl__publish_template(&el), &params, &res);
+                      tl__publish_template(&el, ret != NULL), &params, &res);
     if (status != TL_OK)
         return tl__publish_explain(c, topic, status);
     if (ret != NULL)

@@ -27,8 +27,8 @@ bool tl__element_is_timed(const struct tl__element *el);
 size_t tl__element_bytes(const struct tl__element *el);
 /* By publish(), which takes the topic as a parameter: one statement for all topics. */
 bool tl__element_is_by_function(const struct tl__element *el);
-/* The statement for one element, with or without an id. */
-const char *tl__publish_template(const struct tl__element *el);
+/* The statement for one element, with or without an id. has_receipt: it returns a row, else it may do without. */
+const char *tl__publish_template(const struct tl__element *el, bool has_receipt);
 /* Its parameters. json keeps the binary JSON that they point into. */
 tl_status tl__publish_params(struct tl_error *e, const struct tl__element *el, const char *topic,
                              struct tl__buf *json, struct tl__params *ret);

@@ -97,7 +97,7 @@ tl_status tl__publish_on(PGconn *conn, const char *schema, const char *topic,
         (status = tl__element_load(e, event, &el)) != TL_OK ||
         (status = tl__publish_params(e, &el, topic, &json, &params)) != TL_OK)
         return status;
-    status = tl__exec_on(conn, schema, topic, tl__publish_template(&el), &params, e, &res);
+    status = tl__exec_on(conn, schema, topic, tl__publish_template(&el, true), &params, e, &res);
     if (status == TL_OK && PQntuples(res) != 1)
         return tl__error_set(e, TL_E_SERVER, NULL, "the server stored %d events instead of one",
                              PQntuples(res));

@@ -227,7 +227,7 @@ static tl_status queue_segment(tl_publisher *p, int i)
 
     tl__buf_clear(&p->buf);
     if (chunk.count == 1) {
-        template_text = tl__publish_template(&head->element);
+        template_text = tl__publish_template(&head->element, true);
         status = tl__publish_params(&p->error, &head->element, head->topic, &p->buf, &params);
     } else {
         for (size_t m = s->first; m < s->end; m++)

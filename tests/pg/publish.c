@@ -78,6 +78,30 @@ static void absent_fields_stay_absent(void **state)
     batch = tl_batch_free(batch);
 }
 
+/* Who wants no receipt does not pay for one. */
+static void without_a_receipt_nothing_is_returned(void **state)
+{
+    struct fixture *f = *state;
+    const tl_new_event *events[2] = {
+        TL_NEW_EVENT(.type = "a", .key = "k"),
+        TL_NEW_EVENT(.type = "a", .source = "s", .tenant_id = "t"),
+    };
+    const char *const last = "SELECT (query LIKE 'INSERT %RETURNING id')::integer FROM "
+                             "pg_stat_activity WHERE pid = ";
+    tl_receipt receipt;
+    char sql[256];
+
+    snprintf(sql, sizeof sql, "%s%d", last, PQbackendPID(tl_client_pgconn(f->c)));
+    for (int i = 0; i < 2; i++) {
+        assert_status(f->c, tl_publish(f->c, NULL, events[i], NULL), TL_OK);
+        assert_int_equal(query_number(f->db, sql), 0);
+        assert_status(f->c, tl_publish(f->c, NULL, events[i], &receipt), TL_OK);
+        assert_int_equal(query_number(f->db, sql), 1);
+        assert_int_equal(receipt.position, event_count(f->db));
+    }
+    assert_int_equal(event_count(f->db), 4);
+}
+
 static void assert_text_is(const char *text, const char *expected)
 {
     if (expected == NULL)
@@ -347,6 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test_with_client(every_field_comes_back),
         test_with_client(absent_fields_stay_absent),
+        test_with_client(without_a_receipt_nothing_is_returned),
         test_with_client(every_shape_comes_back),
         test_with_client(the_position_is_the_stored_one_at_both_ends),
         test_with_client(bad_input_is_named_and_not_stored),
