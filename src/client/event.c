@@ -203,16 +203,17 @@ bool tl_event_is_redacted(const tl_event *e)
 
 /* ------------------------------------------------------------------------------------ json -- */
 
+/* Names come as they stand in the text, with what is around them: all of it is written for each event. */
 static void add_text_member(struct tl__buf *b, const char *name, const char *value)
 {
-    tl__json_add_name(b, name);
+    tl__buf_add_str(b, name);
     tl__json_add_text(b, value);
 }
 
 /* JSON text that PostgreSQL gave goes in as it is. */
 static void add_json_member(struct tl__buf *b, const char *name, const char *value, size_t len)
 {
-    tl__json_add_name(b, name);
+    tl__buf_add_str(b, name);
     if (value == NULL)
         tl__json_add_text(b, NULL);
     else
@@ -234,24 +235,23 @@ char *tl_event_to_json(const tl_event *e, size_t *ret_len)
     struct tl__buf b = TL_BUF_INIT;
 
     (void)tl__buf_reserve(&b, 512 + e->data_len + e->metadata_len);
-    tl__buf_add_char(&b, '{');
-    tl__json_add_name(&b, "position");
+    tl__buf_add_str(&b, "{\"position\":");
     tl__buf_add_i64(&b, e->position);
-    add_text_member(&b, "id", e->id);
-    add_text_member(&b, "type", e->type);
-    add_text_member(&b, "source", e->source);
-    add_text_member(&b, "stream", e->stream);
-    tl__json_add_name(&b, "version");
+    add_text_member(&b, ",\"id\":", e->id);
+    add_text_member(&b, ",\"type\":", e->type);
+    add_text_member(&b, ",\"source\":", e->source);
+    add_text_member(&b, ",\"stream\":", e->stream);
+    tl__buf_add_str(&b, ",\"version\":");
     if (e->stream != NULL)
         tl__buf_add_i64(&b, e->version);
     else
         tl__json_add_text(&b, NULL);
-    add_text_member(&b, "key", e->key);
-    add_text_member(&b, "tenant_id", e->tenant_id);
-    add_json_member(&b, "data", e->data, e->data_len);
-    add_json_member(&b, "metadata", e->metadata, e->metadata_len);
-    add_time_member(&b, "expires_at", e->expires_at_us);
-    add_time_member(&b, "created_at", e->created_at_us);
+    add_text_member(&b, ",\"key\":", e->key);
+    add_text_member(&b, ",\"tenant_id\":", e->tenant_id);
+    add_json_member(&b, ",\"data\":", e->data, e->data_len);
+    add_json_member(&b, ",\"metadata\":", e->metadata, e->metadata_len);
+    add_time_member(&b, ",\"expires_at\":", e->expires_at_us);
+    add_time_member(&b, ",\"created_at\":", e->created_at_us);
     tl__buf_add_char(&b, '}');
     return tl__buf_take(&b, ret_len);
 }

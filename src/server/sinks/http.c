@@ -376,9 +376,13 @@ static bool set_up(struct exchange *x)
     curl_easy_setopt(x->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(x->easy, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(x->easy, CURLOPT_SSL_VERIFYHOST, 2L);
-    if (env->webhook_ca_file &&
-        curl_easy_setopt(x->easy, CURLOPT_CAINFO, env->webhook_ca_file) != CURLE_OK)
+    if (strncmp(x->url, "https:", 6) != 0) { /* libcurl copies them for each request */
+        curl_easy_setopt(x->easy, CURLOPT_CAINFO, NULL);
+        curl_easy_setopt(x->easy, CURLOPT_CAPATH, NULL);
+    } else if (env->webhook_ca_file &&
+               curl_easy_setopt(x->easy, CURLOPT_CAINFO, env->webhook_ca_file) != CURLE_OK) {
         return false;
+    }
     curl_easy_setopt(x->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(x->easy, CURLOPT_OPENSOCKETDATA, x);
     curl_easy_setopt(x->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
