@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define CONCURRENCY 64
-#define EVENTS 10000
+#define EVENTS 30000 /* the start of a daemon is 0.1 s of a processor */
 #define PUBLISHERS 8
 #define AT_ONCE 8 /* events in a commit at a steady rate: publishers share the processors */
 #define MAX_COMMITS 200000
