@@ -14,6 +14,7 @@ DECLARE
     logged      bigint;
     call_id     bigint;
     now_us      bigint;
+    is_few      boolean; -- to be worth a row of arrays
     is_plain    boolean;
     least_id    text;
     greatest_id text;
@@ -23,7 +24,8 @@ BEGIN
     END IF;
     call_id := nextval('@extschema@.delivery_attempts_attempt_id_seq');
     now_us := extract(epoch FROM clock_timestamp()) * 1000000;
-    is_plain := coalesce(cardinality(event_ids) >= 8 AND subscription_ids[1] = ALL (subscription_ids) AND urls[1] = ALL (urls)
+    is_few := coalesce(cardinality(event_ids), 0) < 8;
+    is_plain := coalesce(NOT is_few AND subscription_ids[1] = ALL (subscription_ids) AND urls[1] = ALL (urls)
         AND http_statuses[1] = ALL (http_statuses) AND true = ALL (delivered) AND '' = ALL (responses) AND array_remove(errors, NULL) = '{}'
         AND 1 = ALL (attempts) AND array_remove(resend_ids, NULL) = '{}' AND now_us - 1800000000 <= ALL (started_us)
         AND now_us + 1800000000 >= ALL (started_us), false);
@@ -42,15 +44,29 @@ BEGIN
           FROM @extschema@.subscriptions y
          WHERE y.subscription_id = subscription_ids[1] AND coalesce(y.target_options ->> 'log', 'all') = 'all';
         logged := CASE WHEN FOUND THEN cardinality(event_ids) ELSE 0 END;
+    ELSIF is_few THEN
+        INSERT INTO @extschema@.delivery_attempts (attempt_id, subscription_id, subscription, event_id, event_type, "position", attempt, trigger,
+                url, outcome, http_status, response, error, duration, started_at) OVERRIDING SYSTEM VALUE
+        SELECT call_id + x.number, y.subscription_id, y.name, x.event_id, x.event_type, x."position", x.attempt,
+               CASE WHEN x.resend_id IS NULL THEN 'scheduled' ELSE 'manual' END, x.url,
+               CASE WHEN x.is_delivered THEN 'delivered' ELSE 'failed' END, x.http_status, x.response, x.error,
+               x.duration_us * interval '1 us', timestamptz '1970-01-01 00:00:00Z' + x.started_us * interval '1 us'
+          FROM unnest(subscription_ids, event_ids, event_types, positions, record_attempts.attempts, resend_ids, urls, delivered, http_statuses,
+                   responses, errors, durations_us, record_attempts.started_us)
+               WITH ORDINALITY x(subscription_id, event_id, event_type, "position", attempt, resend_id, url, is_delivered, http_status,
+                   response, error, duration_us, started_us, number)
+          JOIN @extschema@.subscriptions y USING (subscription_id)
+         WHERE CASE coalesce(y.target_options ->> 'log', 'all') WHEN 'all' THEN true WHEN 'failures' THEN NOT x.is_delivered ELSE false END;
+        GET DIAGNOSTICS logged = ROW_COUNT;
     ELSE
         WITH s AS MATERIALIZED (
             SELECT y.subscription_id, y.name, coalesce(y.target_options ->> 'log', 'all') AS log
               FROM @extschema@.subscriptions y WHERE y.subscription_id = ANY (subscription_ids)),
         x AS MATERIALIZED (
             SELECT s.name, x.*,
-                   -- Many in one row, where nothing is to be said of one alone and enough have come. Version 7 sorts by time, by which
+                   -- Many in one row, where nothing is to be said of one alone. Version 7 sorts by time, by which
                    -- one is found; and all of a row are to be forgotten at one time.
-                   coalesce(cardinality(event_ids) >= 8 AND x.is_delivered AND x.http_status IS NOT NULL AND x.response = '' AND x.error IS NULL
+                   coalesce(x.is_delivered AND x.http_status IS NOT NULL AND x.response = '' AND x.error IS NULL
                        AND x.attempt = 1 AND x.resend_id IS NULL AND substr(x.event_id::text, 15, 1) = '7'
                        AND x.started_us BETWEEN now_us - 1800000000 AND now_us + 1800000000, false) AS is_plain
               FROM unnest(subscription_ids, event_ids, event_types, positions, record_attempts.attempts, resend_ids, urls, delivered, http_statuses,
