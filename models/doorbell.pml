@@ -45,6 +45,12 @@ bool is_listening[SENTINELS];
 bool is_rung[SENTINELS];            /* a notification waits on the connection */
 bool is_asleep[SENTINELS];
 byte known[SENTINELS];              /* horizon at its last poll: all up to here was handed out */
+#ifdef NEXT
+byte taken;                         /* cursor of what sentinels serve: beyond known for a moment */
+#define KNOWN(s) (known[s] > taken -> known[s] : taken)
+#else
+#define KNOWN(s) known[s]
+#endif
 byte deaths;                        /* still to come */
 byte looks = LOOKS;                 /* of a sleeper that nobody rang */
 
@@ -71,7 +77,7 @@ inline assert_not_lost() {
     :: lead != FREE && telling == 0 && is_asleep[lead] && !is_rung[lead] ->
         do
         :: i < PUBLISHERS ->
-            assert(!(is_visible[i] && position[i] > known[lead] && position[i] <= h));
+            assert(!(is_visible[i] && position[i] > KNOWN(lead) && position[i] <= h));
             i++
         :: else -> break
         od;
@@ -180,6 +186,37 @@ inline poll() {
     }
 }
 
+#ifdef NEXT
+/*
+ * Rung while armed: first the one event behind the last, if it is visible. That is no look: nothing is learnt of the horizon,
+ * nobody is told. The look comes behind it, and answers what rang until it began.
+ */
+inline take_next() {
+    d_step {
+        h = KNOWN(me);
+        do
+        :: i < PUBLISHERS ->
+            is_taken = is_taken || (is_visible[i] && position[i] == h + 1);
+            i++
+        :: else -> break
+        od;
+        if
+        :: is_taken ->
+            taken = h + 1;
+#ifdef TWIN_NEXT_COUNTS_AS_SEEN
+            known[me] = taken
+#endif
+        :: else
+        fi;
+        i = 0; h = 0
+    };
+    if
+    :: is_rung[me] -> is_rung[me] = false
+    :: true
+    fi
+}
+#endif
+
 #if LISTENERS
 /* In the same call as the poll but after it: is anybody to be told? */
 inline count_listeners() {
@@ -209,6 +246,9 @@ inline tell_listeners() { is_new = false }
 proctype sentinel(byte me) {
     byte i, h, at_last;
     bool is_new, is_held, is_wanted;
+#ifdef NEXT
+    bool is_taken;
+#endif
 
 elect:
 end:
@@ -301,6 +341,22 @@ endasleep:
        goto endasleep
 #endif
     :: d_step { is_rung[me] -> is_rung[me] = false; is_asleep[me] = false };
+#ifdef NEXT
+       if
+       :: take_next();
+#ifdef TWIN_NO_LOOK_AFTER_NEXT
+          if
+          :: is_taken ->
+              is_taken = false;
+              d_step { is_asleep[me] = true; assert_not_lost() };
+              goto endasleep
+          :: else
+          fi;
+#endif
+          is_taken = false
+       :: true                      /* it is not expected, or has work in hand */
+       fi;
+#endif
        /* first what rang; last value and register are two steps here, since it may sleep on them */
        at_last = last;
        d_step {

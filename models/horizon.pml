@@ -444,6 +444,9 @@ end:
         compute_horizon(0);
 #endif
         d_step {                                    /* (4): a new snapshot */
+#if defined(NEXT) && !defined(TWIN_NEXT_CURSOR_NOT_COMPARED)
+            horizon = (horizon < cursor -> cursor : horizon); /* it went on since (3) */
+#endif
             assert(horizon >= cursor);
             i = 0;
             do
@@ -467,6 +470,44 @@ end:
         }
     od
 }
+
+#ifdef NEXT
+/*
+ * The other way to read, by whoever, whenever, between any two steps of the reader: the row right behind the cursor, if
+ * it is visible. No horizon: everything below it was decided when the cursor came there. The cursor may then be above all
+ * that the register gives away, since a commit is visible before its lock is released.
+ */
+proctype next() {
+    byte i, chosen = ROWS;
+end:
+    do
+    :: d_step {
+           last > cursor ->
+           do
+           :: i < ROWS ->
+               if
+#ifdef TWIN_NEXT_SKIPS_GAP
+               :: (state[i] == VISIBLE && position[i] > cursor) ->
+                   chosen = ((chosen == ROWS || position[i] < position[chosen % ROWS]) -> i : chosen)
+#else
+               :: (state[i] == VISIBLE && position[i] == cursor + 1) -> chosen = i
+#endif
+               :: else
+               fi;
+               i++
+           :: else -> break
+           od;
+           if
+           :: chosen < ROWS ->
+               cursor = position[chosen];
+               state[chosen] = NONE; position[chosen] = 0
+           :: else
+           fi;
+           i = 0; chosen = ROWS
+       }
+    od
+}
+#endif
 
 #if JUMPS
 /*
@@ -531,6 +572,9 @@ init {
 #endif
         cursor = (is_called -> last : 0);
         run reader();
+#ifdef NEXT
+        run next();
+#endif
 #if JUMPS
         run leader();
 #endif

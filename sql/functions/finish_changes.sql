@@ -12,7 +12,7 @@ BEGIN
     IF s.resize_at IS NULL AND (s.drain_at IS NULL OR NOT s.active) THEN
         RETURN false;
     END IF;
-    PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = of_subscription ORDER BY c.slot FOR UPDATE;
+    PERFORM @extschema@.lock_cursors(of_subscription);
     -- later statements than the locks: leases are given under them
     IF EXISTS (SELECT FROM @extschema@.leases l WHERE l.subscription_id = of_subscription) THEN
         RETURN false;

@@ -10,11 +10,11 @@ BEGIN
     EXECUTE format('GRANT SELECT, INSERT ON @extschema@.dead_letters, @extschema@.inbox TO %I', grantee);
     EXECUTE format('GRANT UPDATE ON @extschema@.dead_letters TO %I', grantee); -- one that dies again
     EXECUTE format('GRANT SELECT ON @extschema@.deliveries, @extschema@.replays TO %I', grantee);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.lock_subscription, @extschema@.has_pending, @extschema@.slot_of,
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.lock_subscription, @extschema@.lock_cursors, @extschema@.has_pending, @extschema@.slot_of,
         @extschema@.dead_list, @extschema@.dead_show, @extschema@.dead_stats, @extschema@.dead_matching TO %I', grantee);
     EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.subscribe, @extschema@.unsubscribe, @extschema@.is_predicate,
         @extschema@.target_function, @extschema@.start_cursor, @extschema@.position_before, @extschema@.claim,
-        @extschema@.claim_many, @extschema@.claim_live, @extschema@.claim_ahead, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,
+        @extschema@.claim_many, @extschema@.claim_live, @extschema@.prepare_next, @extschema@.claim_ahead, @extschema@.take_lease, @extschema@.write_lease, @extschema@.take_retries, @extschema@.abandon_retries,
         @extschema@.bury, @extschema@.batch_end, @extschema@.range_query, @extschema@.retries_query, @extschema@.check_lease, @extschema@.fenced,
         @extschema@.ack, @extschema@.record_failures, @extschema@.backoff, @extschema@.extend, @extschema@.release,
         @extschema@.next_due, @extschema@.once, @extschema@.outcomes, @extschema@.sync_outcomes,

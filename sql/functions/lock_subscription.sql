@@ -1,4 +1,4 @@
--- NO KEY UPDATE: a claimer holds its cursor while the foreign key of its lease looks at this row.
+-- NO KEY UPDATE: a claimer holds its cursor while the foreign key of a retry looks at this row.
 CREATE OR REPLACE FUNCTION @extschema@.lock_subscription(name text) RETURNS @extschema@.subscriptions
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$

@@ -14,7 +14,7 @@ BEGIN
        SET active = false, paused_at = clock_timestamp(), pause_reason = reason, updated_at = clock_timestamp()
      WHERE x.subscription_id = s.subscription_id;
     -- claims under way end first, later ones see that it is paused: nothing is handed out after this
-    PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id ORDER BY c.slot FOR UPDATE;
+    PERFORM @extschema@.lock_cursors(s.subscription_id);
     RETURN true;
 END $$;
 COMMENT ON FUNCTION @extschema@.pause(text, text) IS

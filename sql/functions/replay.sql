@@ -31,6 +31,9 @@ BEGIN
             '{"field": "subscription"}', 'Wait for its end.');
     END IF;
     events := 0;
+    IF dry_run IS FALSE THEN
+        PERFORM @extschema@.lock_cursors(s.subscription_id);
+    END IF;
     SELECT count(*) INTO s.slots FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id;
     FOR c IN SELECT x.* FROM @extschema@.cursors x WHERE x.subscription_id = s.subscription_id ORDER BY x.slot FOR UPDATE LOOP
         -- what is behind the cursor is still to come anyway

@@ -11,7 +11,7 @@ BEGIN
     END IF;
     cursor := @extschema@.start_cursor((SELECT t.name FROM @extschema@.topics t WHERE t.topic_id = s.topic_id), reset.start_at);
     -- nobody gives a lease while we hold these
-    PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id ORDER BY c.slot FOR UPDATE;
+    PERFORM @extschema@.lock_cursors(s.subscription_id);
     DELETE FROM @extschema@.replays p WHERE p.subscription_id = s.subscription_id;
     GET DIAGNOSTICS replays = ROW_COUNT;
     PERFORM FROM @extschema@.leases l WHERE l.subscription_id = s.subscription_id ORDER BY l.token FOR UPDATE;

@@ -8,7 +8,7 @@ DECLARE
     r     @extschema@.retries;
 BEGIN
     -- no claim is under way, which may put more events behind it
-    PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id ORDER BY c.slot FOR UPDATE;
+    PERFORM @extschema@.lock_cursors(s.subscription_id);
     SELECT t.name INTO STRICT topic FROM @extschema@.topics t WHERE t.topic_id = s.topic_id;
     -- what stopped it: first of its key and waiting for nobody but us
     SELECT array_agg(q."position" ORDER BY q."position") INTO heads FROM (

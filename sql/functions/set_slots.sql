@@ -13,7 +13,7 @@ BEGIN
         PERFORM @extschema@.fail('TL001', format('subscription "%s" has a replay under way', s.name), '{"field": "slots"}',
             'Wait for its end, or cancel_replay() it.');
     END IF;
-    PERFORM FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id ORDER BY c.slot FOR UPDATE;
+    PERFORM @extschema@.lock_cursors(s.subscription_id);
     SELECT count(*), max(c.cursor) INTO in_force, most FROM @extschema@.cursors c WHERE c.subscription_id = s.subscription_id;
     -- the same as before, also when another number was under way: nothing was handed out behind resize_at
     IF slots = in_force THEN

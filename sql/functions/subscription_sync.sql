@@ -43,7 +43,7 @@ BEGIN
                 '{"field": "mode"}', 'Let them be handled first, or unsubscribe and subscribe again.');
         END IF;
     END IF;
-    UPDATE @extschema@.cursors c SET cursor = h WHERE c.subscription_id = NEW.subscription_id;
+    UPDATE @extschema@.cursors c SET cursor = h, epoch = c.epoch + 1 WHERE c.subscription_id = NEW.subscription_id;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION @extschema@.subscription_sync() IS

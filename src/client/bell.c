@@ -66,6 +66,7 @@ enum answer_kind {
     ANSWER_SETUP_LAST,
     ANSWER_PREPARE,
     ANSWER_OWNER,
+    ANSWER_NEXT,
     ANSWER_TICK,
     ANSWER_DUE,
     ANSWER_ELECT,
@@ -453,9 +454,11 @@ static bool take_result(struct tl__bell *b, PGresult *res, uint64_t now_us)
     ExecStatusType status = PQresultStatus(res);
     bool is_good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 
-    if (a->kind == ANSWER_OWNER) {
+    if (a->kind == ANSWER_OWNER || a->kind == ANSWER_NEXT) {
         b->answering = res;
-        if (a->fn != NULL)
+        if (a->kind == ANSWER_NEXT)
+            b->calls->next_done(b->owner, res);
+        else if (a->fn != NULL)
             a->fn(b->owner, (void *)(uintptr_t)a->arg, res);
         a->fn = NULL;
         PQclear(tl__bell_take_result(b));
@@ -517,6 +520,7 @@ static void end_answer(struct tl__bell *b, uint64_t now_us)
     case ANSWER_SETUP_LAST:
         became_ready(b, now_us);
         break;
+    case ANSWER_NEXT:
     case ANSWER_TICK:
     case ANSWER_DUE:
     case ANSWER_ELECT:
@@ -686,6 +690,19 @@ static void send_actions(struct tl__bell *b, unsigned actions)
     }
 }
 
+/* False: the owner expects nothing. */
+static bool claim_next(struct tl__bell *b)
+{
+    struct tl__params p = TL_PARAMS_INIT;
+    struct tl__statement *st = b->calls->next != NULL ? b->calls->next(b->owner, &p) : NULL;
+
+    if (st == NULL)
+        return false;
+    b->policy_answers++;
+    (void)send_statement(b, st, &p, (struct answer){.kind = ANSWER_NEXT, .has_sync = true});
+    return true;
+}
+
 void tl__bell_write(struct tl__bell *b, uint64_t now_us)
 {
     unsigned actions;
@@ -694,6 +711,10 @@ void tl__bell_write(struct tl__bell *b, uint64_t now_us)
         if (b->calls->before != NULL)
             b->calls->before(b->owner);
         actions = tl__waiter_policy_next(&b->policy, now_us);
+        if (actions == TL__WAITER_NEXT && !claim_next(b)) {
+            tl__waiter_policy_answered(&b->policy);
+            actions = tl__waiter_policy_next(&b->policy, now_us);
+        }
         if (actions != 0)
             send_actions(b, actions);
         if (b->policy.has_gone_deaf) {
@@ -737,6 +758,11 @@ int tl__bell_fd(const struct tl__bell *b)
 bool tl__bell_is_ready(const struct tl__bell *b)
 {
     return b->phase == READY;
+}
+
+uint64_t tl__bell_session(const struct tl__bell *b)
+{
+    return b->phase == READY && !b->is_unprepared ? b->connection : 0;
 }
 
 bool tl__bell_is_idle(const struct tl__bell *b)

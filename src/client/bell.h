@@ -20,6 +20,10 @@ struct tl__bell_owner {
      * next_due ($1). Borrowed until the call returns. NULL: claims nothing, has nothing due. */
     void (*claim_params)(void *owner, struct tl__params *p);
     void (*due_params)(void *owner, struct tl__params *p);
+    /* It rang: a statement, with its parameters, that claims what is expected, before anything is looked for;
+     * NULL: none. It is prepared on this connection. next_done() gets the answer, as tl__bell_answer_fn does. */
+    struct tl__statement *(*next)(void *owner, struct tl__params *p);
+    void (*next_done)(void *owner, const PGresult *res);
     /* The answer to a claim: rows from 1 on, row 0 is the header. Takes res. */
     void (*claimed)(void *owner, PGresult *res, bool has_changed);
 };
@@ -51,6 +55,8 @@ void tl__bell_write(struct tl__bell *b, uint64_t now_us);
 
 /* Can statements be sent? (connected and set up) */
 bool tl__bell_is_ready(const struct tl__bell *b);
+/* Counts connections from 1 on; what was prepared on another is not there. 0: sessions are not ours. */
+uint64_t tl__bell_session(const struct tl__bell *b);
 /* Every statement was answered. */
 bool tl__bell_is_idle(const struct tl__bell *b);
 /* Queue a statement as a transaction of its own; sent by the next tl__bell_write(). False: not

@@ -68,7 +68,7 @@ void tl__waiter_policy_disconnected(struct tl__waiter_policy *p)
     p->is_connected = p->is_busy = p->is_listening = p->is_sentinel = p->is_armed = false;
     p->is_disarm_wanted = p->is_release_wanted = p->is_wake_wanted = p->is_new_sentinel = false;
     p->is_probing = p->is_activity_known = p->has_stalled = false;
-    p->is_rung = p->is_tick_rung = false;
+    p->is_rung = p->is_tick_rung = p->is_next_tried = false;
     p->arm_failures = 0;
     p->others = 0;
 }
@@ -231,7 +231,7 @@ static unsigned tick_actions(struct tl__waiter_policy *p, uint64_t now_us)
     p->due_at_us = UINT64_MAX;
     p->tick_sent_us = now_us;
     p->is_tick_rung = p->is_rung;
-    p->is_rung = false;
+    p->is_rung = p->is_next_tried = false;
     if (p->last_rows == 0 && needs_due(p) && !p->is_tick_rung)
         actions |= TL__WAITER_DUE;
     /* a look that found something may be as long ago as that, after a long nap: nothing is quiet then */
@@ -279,6 +279,10 @@ unsigned tl__waiter_policy_next(struct tl__waiter_policy *p, uint64_t now_us)
         p->next_elect_us = p->has_stalled ? now_us + STALL_PAUSE_US : now_us;
         p->last_elect_us = p->next_elect_us;
         p->has_stalled = false;
+    }
+    if (p->is_rung && !p->is_next_tried && !p->is_disarm_wanted && actions == 0) {
+        p->is_next_tried = p->is_busy = true;
+        return TL__WAITER_NEXT;
     }
     if (p->is_disarm_wanted) {
         actions |= TL__WAITER_DISARM;

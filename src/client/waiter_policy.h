@@ -24,6 +24,8 @@ enum tl__waiter_action {
      * TICK, and another look follows */
     TL__WAITER_DISARM = 1 << 6,
     TL__WAITER_DUE = 1 << 7, /* when is the next retry or lease expiry due */
+    /* alone, and TICK follows its answer: it rang for few events, which may be had by less than a look */
+    TL__WAITER_NEXT = 1 << 8,
 };
 
 struct tl__waiter_policy {
@@ -37,8 +39,9 @@ struct tl__waiter_policy {
     bool is_sentinel;
     bool is_armed;
 
-    bool is_rung;      /* while armed, and not looked for yet */
-    bool is_tick_rung; /* what the tick on its way looks for */
+    bool is_rung;       /* while armed, and not looked for yet */
+    bool is_tick_rung;  /* what the tick on its way looks for */
+    bool is_next_tried; /* since it rang: now a look */
     bool is_tick_wanted;
     bool is_disarm_wanted;
     bool is_release_wanted;

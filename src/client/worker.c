@@ -198,6 +198,7 @@ tl_worker *tl_worker_free(tl_worker *w)
     tl__statement_done(&w->extend);
     tl__statement_done(&w->ahead);
     tl__statement_done(&w->settings);
+    tl__statement_done(&w->prepare_next);
     tl__buf_done(&w->ids);
     tl__buf_done(&w->capacities);
     tl__buf_done(&w->due_ids);
@@ -274,7 +275,9 @@ static tl_status process(struct tl_worker *w)
     drain(w, now_us);
     if (w->is_done)
         return w->end_status;
-    tl__bell_write(w->bell, now_us); /* claim on while handlers run, where order allows it */
+    if (!w->has_next)
+        tl__bell_write(w->bell, now_us); /* claim on while handlers run, where order allows it */
+    w->has_next = false;
     tl__worker_dispatch(w, now_us);
     now_us = tl__clock_us();
     tl__bell_write(w->bell, now_us);

@@ -5,6 +5,7 @@
  *   worker.c           the public calls: make, process, stop, drain
  *   worker_route.c     the subscriptions served and their settings, which may change
  *   worker_claim.c     what to claim; claimed rows become leases
+ *   worker_next.c      the one event that rang, claimed without a look
  *   worker_ahead.c     a second lease behind one that is still worked on
  *   worker_read.c      the events of leases that are ranges, read also ahead
  *   worker_lease.c     acks, extensions, releases and their answers
@@ -130,20 +131,26 @@ struct tl__route {
     bool is_asked;      /* a claim for it is on its way */
     bool is_ahead;      /* and of what is behind a lease */
     bool has_pending;   /* its handlers stay in flight */
+    bool is_preparing;  /* on its way: what claims the next event */
     tl_handler_fn fn;
     void *userdata;
     struct tl__lease *leases;
     struct tl__cohort *cohort; /* NULL: alone */
     struct tl__statement read;
-    struct tl__reading *prefetched; /* of the range that may be claimed next */
-    int64_t range_upto;             /* of the last range claimed; 0: none */
-    int64_t range_horizon;          /* so far the log was complete then */
-    uint64_t range_claimed_us;      /* when */
-    bool can_prefetch;              /* no other worker got in between, and not done yet */
-    bool prefetch_is_late;          /* handlers are slow: what is read ahead gets too old */
-    uint32_t running;               /* deliveries in flight */
-    uint32_t unstarted;             /* deliveries in memory */
-    uint32_t turn;                  /* handlers it may still start in this round */
+    struct tl__reading *prefetched;  /* of the range that may be claimed next */
+    int64_t range_upto;              /* of the last range claimed; 0: none */
+    int64_t range_horizon;           /* so far the log was complete then */
+    uint64_t range_claimed_us;       /* when */
+    bool can_prefetch;               /* no other worker got in between, and not done yet */
+    bool prefetch_is_late;           /* handlers are slow: what is read ahead gets too old */
+    struct tl__statement claim_next; /* see worker_next.c; of positions (next_after, next_upto] */
+    int64_t next_after, next_upto;
+    int64_t next_position;    /* behind the last event claimed; 0: none was */
+    uint32_t next_misses;     /* in a row */
+    uint64_t next_refused_us; /* when it was not prepared, or given up */
+    uint32_t running;         /* deliveries in flight */
+    uint32_t unstarted;       /* deliveries in memory */
+    uint32_t turn;            /* handlers it may still start in this round */
 };
 
 /* tx.c. One at a time, on a connection of its own that lives as long as the worker. */
@@ -179,7 +186,10 @@ struct tl_worker {
     uint32_t in_flight;
     bool has_work;     /* handlers could start at once */
     bool has_no_ahead; /* it was refused: not asked again */
-    bool is_inside;    /* in tl_worker_process */
+    bool has_no_next;  /* the same of worker_next.c */
+    uint8_t next_token[16];
+    bool has_next;  /* it was claimed: its handler comes before anything is asked */
+    bool is_inside; /* in tl_worker_process */
     bool is_draining;
     bool is_leaving; /* drained: saying goodbye */
     bool is_done;
@@ -189,7 +199,7 @@ struct tl_worker {
     uint64_t full_at_us;      /* when a claim last came back full */
     uint64_t refreshed_at_us; /* when the settings of the routes were asked for */
 
-    struct tl__statement ack, release, extend, ahead, settings;
+    struct tl__statement ack, release, extend, ahead, settings, prepare_next;
     struct tl__buf ids, capacities, due_ids, known;
 };
 
@@ -262,6 +272,17 @@ void tl__lease_repeat_later(struct tl__lease *l);
 bool tl__lease_is_draining(const struct tl__lease *l);
 /* The failures among the indexes [acked, upto) as JSON, "" for none. */
 void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf *out);
+
+/* The rows of an answer, from `first` on, that are a lease. Returns the row behind them. */
+int tl__claim_take(struct tl_worker *w, struct tl__claimed *claimed, int first);
+
+/* worker_next.c */
+extern const char tl__prepare_next_sql[];
+/* Prepare the statement, if that is worth it and not done. */
+void tl__next_prepare(struct tl_worker *w, uint64_t now_us);
+/* The statement, NULL: not now. */
+struct tl__statement *tl__next_params(struct tl_worker *w, struct tl__params *p);
+void tl__next_done(struct tl_worker *w, const PGresult *res);
 
 /* worker_ahead.c */
 extern const char tl__ahead_sql[];

@@ -315,7 +315,7 @@ static void take_range(struct tl_worker *w, const PGresult *res, int row)
 
 /* The row `first` of an ordinary claim and those of the same lease behind it. Returns the row
  * behind them. */
-static int take_lease(struct tl_worker *w, struct tl__claimed *claimed, int first)
+int tl__claim_take(struct tl_worker *w, struct tl__claimed *claimed, int first)
 {
     PGresult *res = claimed->res;
     int end = first + 1;
@@ -338,6 +338,7 @@ static int take_lease(struct tl_worker *w, struct tl__claimed *claimed, int firs
     l = tl__lease_new(w, claimed, first, first, (uint32_t)(end - first), NULL, 0);
     if (l != NULL) { /* a claim serves one slot; others may have something too */
         l->is_full = (uint32_t)(end - first) >= w->batch / 2;
+        l->route->next_position = tl__cell_i64(res, end - 1, TL__COL_POSITION) + 1;
         l->route->may_have_more = l->route->slots > 1 || may_have_more(w, (uint32_t)(end - first));
     }
     return end;
@@ -441,8 +442,9 @@ void tl__claim_done(struct tl_worker *w, PGresult *res)
     if (claimed == NULL)
         return; /* the leases expire and are claimed again */
     for (int row = 1; row < rows;)
-        row = tl__cell_i64(res, row, TL__COL_SUBSCRIPTION) == SHARED ? take_group(w, claimed, row)
-                                                                     : take_lease(w, claimed, row);
+        row = tl__cell_i64(res, row, TL__COL_SUBSCRIPTION) == SHARED
+                  ? take_group(w, claimed, row)
+                  : tl__claim_take(w, claimed, row);
     tl__batch_adapt(w, res, (uint32_t)rows - 1);
     tl__claimed_unref(claimed);
 }

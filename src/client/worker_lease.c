@@ -34,6 +34,9 @@ tl_status tl__worker_statements_init(struct tl_worker *w)
         status = tl__statement_init(&w->ahead, &w->error, schema, NULL, tl__ahead_sql);
     if (status == TL_OK)
         status = tl__statement_init(&w->settings, &w->error, schema, NULL, tl__routes_refresh_sql);
+    if (status == TL_OK)
+        status =
+            tl__statement_init(&w->prepare_next, &w->error, schema, NULL, tl__prepare_next_sql);
     return status;
 }
 
@@ -385,6 +388,7 @@ static void before_write(void *owner)
         tl__route_prefetch(r, now_us);
     }
     tl__claim_prepare(w, now_us);
+    tl__next_prepare(w, now_us);
 }
 
 static void claim_params(void *owner, struct tl__params *p)
@@ -397,6 +401,16 @@ static void due_params(void *owner, struct tl__params *p)
     tl__due_params(owner, p);
 }
 
+static struct tl__statement *next_params(void *owner, struct tl__params *p)
+{
+    return tl__next_params(owner, p);
+}
+
+static void on_next(void *owner, const PGresult *res)
+{
+    tl__next_done(owner, res);
+}
+
 static void on_claimed(void *owner, PGresult *res, bool has_changed)
 {
     (void)has_changed;
@@ -407,5 +421,7 @@ const struct tl__bell_owner tl__worker_bell_owner = {
     .before = before_write,
     .claim_params = claim_params,
     .due_params = due_params,
+    .next = next_params,
+    .next_done = on_next,
     .claimed = on_claimed,
 };

@@ -18,6 +18,7 @@ struct tl__route *tl__route_free(struct tl__route *r)
         tl__cohort_leave(r);
         tl__route_drop_prefetched(r);
         tl__statement_done(&r->read);
+        tl__statement_done(&r->claim_next);
         free(r->name);
         free(r->topic);
         free(r);
@@ -137,7 +138,7 @@ tl_status tl__route_add(struct tl_worker *w, const char *name, struct tl__route 
 /* Not while a claim is on its way: it may bring something for them. */
 bool tl__route_can_be_freed(const struct tl__route *r)
 {
-    return r->is_forgotten && r->leases == NULL && !r->is_ahead &&
+    return r->is_forgotten && r->leases == NULL && !r->is_ahead && !r->is_preparing &&
            !tl__bell_policy(r->worker->bell)->is_busy;
 }
 

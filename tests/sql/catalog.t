@@ -30,7 +30,7 @@ returns($s, "SELECT p.oid::regprocedure FROM $proc WHERE obj_description(p.oid, 
 # Inlined into their callers, and parsed when they were made.
 my @inlined = qw(category channel lock_class next_id next_position);
 # Names the schema of each thing it uses instead: hostile_path.t.
-my @qualified = qw(append_event bell_disarm publish publish_and_wait);
+my @qualified = qw(append_event bell_disarm bell_ring publish publish_and_wait);
 # Called for each claim, by functions that pin it: to set and reset it takes longer than most of what they do.
 my @pinned_above = qw(handout_query park range_query register_horizons take_lease type_condition type_operand write_lease);
 returns($s, "SELECT p.proname FROM $proc

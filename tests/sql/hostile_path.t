@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# SEC-3: publish() and bell_disarm() pin no search_path, for speed. A path full of impostors changes nothing they do.
+# SEC-3: publish(), bell_ring() and bell_disarm() pin no search_path, for speed. A path full of impostors changes nothing they do.
 use strict;
 use warnings;
 use lib 'tests/sql';
@@ -16,7 +16,7 @@ CREATE FUNCTION evil.act() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'impo
 DO $do$
 DECLARE
     o record;
-    types regtype[] := '{text,integer,bigint,boolean,jsonb,uuid,timestamptz,name,"text[]"}';
+    types regtype[] := '{text,integer,bigint,boolean,jsonb,uuid,timestamptz,name,double precision,"text[]"}';
 BEGIN
     FOR o IN SELECT row_number() OVER () AS n, p.oprname, p.oprleft::regtype AS l, p.oprright::regtype AS r, p.oprresult::regtype AS result
                FROM (SELECT oprname, oprleft, oprright, oprresult FROM pg_operator WHERE oprleft = ANY (types) AND oprright = ANY (types)
@@ -26,7 +26,7 @@ BEGIN
             CREATE OPERATOR evil.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = evil.op_%s)', o.n, o.l, o.r, o.result, o.oprname, o.l, o.r, o.n);
     END LOOP;
     FOR o IN SELECT DISTINCT m[1] AS name, t FROM pg_proc p, regexp_matches(p.prosrc, '(\w+)\(', 'g') m, unnest(types) t
-              WHERE p.oid::regprocedure::text ~ '^trunkline.(publish|append_event)\(' AND m[1] IN (SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace)
+              WHERE p.oid::regprocedure::text ~ '^trunkline.(publish|append_event|bell_ring)\(' AND m[1] IN (SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace)
     LOOP
         EXECUTE format('CREATE FUNCTION evil.%I(%s) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.act(); END $$', o.name, o.t);
     END LOOP;
@@ -78,6 +78,9 @@ is($s->error("SELECT trunkline.$_")->{state}, 'TL005', $_)
     for q(publish('', '1')), q(publish('a', '1', key => '')), q(publish('a', '1', source => repeat('x', 256))), q(publish('a', '1', metadata => '[]'));
 $s->do('CREATE FUNCTION evil.pg_advisory_unlock(integer, integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.act(); END $$');
 is($s->do('SELECT trunkline.bell_arm(), trunkline.bell_disarm()'), 't|t', 'bell_disarm()');
+$s->do('LISTEN trunkline');
+is($s->do("SELECT trunkline.bell_ring('trunkline.position_bus')"), 'trunkline.position_bus', 'bell_ring()');
+is(scalar($s->notifications), 1, 'which rings');
 like($s->do(q(CALL trunkline.publish_and_wait('a.b', '1', key => 'k', wait => '0 s'))), qr/^\d+\|t\|\[\]$/, 'publish_and_wait()');
 is($s->do('SET search_path = pg_catalog; SELECT count(*) FROM trunkline.events') =~ s/.*\n//sr, 17, 'all of them are in the log');
 

@@ -30,7 +30,7 @@ struct world {
     bool is_arming_possible;
     bool are_notifications_lost;
     unsigned last; /* actions of the last exchange */
-    int ticks, wakes, arms, disarms, dues, elections, probes;
+    int ticks, nexts, wakes, arms, disarms, dues, elections, probes;
 };
 
 static void answer(struct world *w, unsigned actions)
@@ -42,6 +42,11 @@ static void answer(struct world *w, unsigned actions)
     }
     if (actions & TL__WAITER_PROBE)
         w->probes++;
+    if (actions & TL__WAITER_NEXT) {
+        assert_int_equal(actions, TL__WAITER_NEXT);
+        assert_true(w->p.is_sentinel && w->p.is_armed);
+        w->nexts++;
+    }
     if (actions & TL__WAITER_DISARM)
         w->disarms++;
     if (actions & TL__WAITER_DUE)
@@ -153,6 +158,9 @@ static void few_events_ring_each_and_leave_it_armed(void **state)
     for (int i = 1; i <= 100; i++) {
         ring(&w, 3);
         actions = tl__waiter_policy_next(&w.p, w.now_us);
+        assert_int_equal(actions, TL__WAITER_NEXT);
+        answer(&w, actions);
+        actions = tl__waiter_policy_next(&w.p, w.now_us);
         assert_int_equal(actions & ~(unsigned)TL__WAITER_PROBE,
                          TL__WAITER_TICK); /* and nothing behind it */
         answer(&w, actions);
@@ -169,6 +177,38 @@ static void few_events_ring_each_and_leave_it_armed(void **state)
     run_until(&w, w.now_us);
     assert_int_equal(w.disarms, 1);
     assert_false(w.p.is_armed);
+}
+
+/* What is claimed without a look is not looked for, so a look follows, whatever it has brought. */
+static void a_look_follows_what_is_next(void **state)
+{
+    struct world w = asleep();
+
+    (void)state;
+    ring(&w, 1);
+    run_until(&w, w.now_us);
+    assert_int_equal(w.nexts, 1);
+    assert_int_equal(w.ticks, 1);
+    ring(&w, 1);
+    tl__waiter_policy_want_tick(&w.p);
+    run_until(&w, w.now_us);
+    assert_int_equal(w.nexts, 2);
+    tl__waiter_policy_want_tick(&w.p); /* nothing has rung */
+    run_until(&w, w.now_us);
+    assert_int_equal(w.nexts, 2);
+    for (int i = 0; i < 5; i++) /* too many for the bell to stay armed */
+        ring(&w, 1);
+    run_until(&w, w.now_us);
+    assert_int_equal(w.nexts, 2);
+    ring(&w, 1); /* awake it looks, and wants none */
+    assert_false(w.p.is_armed);
+    run_until(&w, w.now_us + MS);
+    assert_int_equal(w.nexts, 2);
+    w = asleep();
+    ring(&w, 1);
+    answer(&w, tl__waiter_policy_next(&w.p, w.now_us));
+    tl__waiter_policy_disconnected(&w.p); /* and the look starts over with the connection */
+    assert_false(w.p.is_next_tried);
 }
 
 static void many_events_in_one_ring_disarm(void **state)
@@ -243,6 +283,8 @@ static void what_rings_during_a_look_is_looked_for(void **state)
 
     (void)state;
     ring(&w, 1);
+    answer(&w, tl__waiter_policy_next(&w.p, w.now_us));
+    tl__waiter_policy_notified(&w.p, w.now_us); /* one look for both */
     actions = tl__waiter_policy_next(&w.p, w.now_us);
     assert_int_equal(actions, TL__WAITER_TICK);
     tl__waiter_policy_notified(&w.p, w.now_us);
@@ -680,6 +722,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_idle_sentinel_arms_and_sleeps),
         cmocka_unit_test(few_events_ring_each_and_leave_it_armed),
+        cmocka_unit_test(a_look_follows_what_is_next),
         cmocka_unit_test(many_events_in_one_ring_disarm),
         cmocka_unit_test(a_backlog_leaves_it_armed),
         cmocka_unit_test(what_is_held_back_is_waited_for_awake),

@@ -1,0 +1,12 @@
+-- In place of a foreign key. Who deletes a cursor has waited for the claim that held it, so sees its lease.
+CREATE OR REPLACE FUNCTION @extschema@.forget_leases() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM @extschema@.leases l WHERE l.subscription_id = OLD.subscription_id AND l.slot = OLD.slot;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION @extschema@.forget_leases() IS
+    'Internal: trigger of cursors: leases of a slot go with its cursor.';
+CREATE OR REPLACE TRIGGER forget AFTER DELETE ON @extschema@.cursors
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.forget_leases();
+COMMENT ON TRIGGER forget ON @extschema@.cursors IS 'Leases go with their cursor, as with the subscription.';

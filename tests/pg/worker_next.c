@@ -1,0 +1,209 @@
+/*
+ * worker_next.c: events that come one by one, claimed before anything is looked for, and what keeps
+ * them from it: WAK-1, WRK-3, WRK-5. The fallback poll is beyond every deadline.
+ */
+#include "worker_env.h"
+
+static bool is_armed(void *arg)
+{
+    return is_bell_armed(arg);
+}
+
+static tl_verdict see_it(tl_delivery *d, void *userdata)
+{
+    see(userdata, d);
+    return TL_DONE;
+}
+
+struct lone {
+    struct env *e;
+    tl_worker *w;
+    struct seen seen;
+    uint64_t polls;
+};
+
+static bool is_settled(void *arg)
+{
+    return number(((struct lone *)arg)->e, "select count(*) from trunkline.leases") == 0;
+}
+
+static bool has_looked(void *arg)
+{
+    const struct lone *l = arg;
+
+    return stats_of(l->w).polls > l->polls;
+}
+
+/* One event after the other, each from rest to rest. Returns how many looks that took. */
+static int looks_of(struct lone *l, int events)
+{
+    uint64_t polls = stats_of(l->w).polls;
+
+    for (int i = 0; i < events; i++) {
+        drive_one(l->w, is_armed, l->e);
+        l->polls = stats_of(l->w).polls;
+        publish(l->e, "a", "k", 1);
+        l->seen.until++;
+        drive_one(l->w, has_seen, &l->seen);
+        drive_one(l->w, is_settled, l);
+        drive_one(l->w, has_looked, l); /* as it does in any case */
+    }
+    return (int)(stats_of(l->w).polls - polls);
+}
+
+/* One look behind each event, where a claim by a look has one behind it as well. As often as it takes on a busy
+ * machine, and until it is prepared. */
+static void assert_claims_without_looks(struct lone *l)
+{
+    int looks = 20;
+
+    for (int i = 0; i < 200 && looks > 12; i++)
+        looks = looks_of(l, 10);
+    assert_in_range(looks, 10, 12);
+}
+
+static void open_lone(struct lone *l, struct env *e, tl_handler_fn fn, bool transactional)
+{
+    *l = (struct lone){.e = e};
+    l->w = simple_worker(e->client, fn, &l->seen, TL_ORDERING_KEY, transactional,
+                         TL_WORKER_OPTIONS(.poll_interval_us = NO_POLL_US));
+}
+
+/* What was seen is the whole log, in order, each once. */
+static void assert_all_seen(struct lone *l)
+{
+    char sql[128];
+
+    assert_int_equal(number(l->e, "select count(*) from trunkline.topic_bus"), l->seen.count);
+    for (int i = 0; i < l->seen.count; i++) {
+        snprintf(sql, sizeof sql,
+                 "select \"position\" from trunkline.topic_bus order by 1 offset %d limit 1", i);
+        assert_int_equal(number(l->e, sql), l->seen.positions[i]);
+        assert_int_equal(l->seen.attempts[i], 1);
+    }
+}
+
+static void an_event_is_claimed_without_a_look(void **state)
+{
+    struct lone l;
+
+    open_lone(&l, *state, see_it, false);
+    assert_claims_without_looks(&l);
+    assert_all_seen(&l);
+    tl_worker_free(l.w);
+}
+
+static void gaps_are_looked_over(void **state)
+{
+    struct lone l;
+
+    open_lone(&l, *state, see_it, false);
+    assert_claims_without_looks(&l);
+    for (int i = 0; i < 5; i++) {
+        test_db_exec(l.e->admin, "select nextval('trunkline.position_bus')");
+        (void)looks_of(&l, 2);
+    }
+    assert_claims_without_looks(&l);
+    assert_all_seen(&l);
+    tl_worker_free(l.w);
+}
+
+/* It was prepared for every event. */
+static void a_changed_subscription_is_minded(void **state)
+{
+    struct lone l;
+
+    open_lone(&l, *state, see_it, false);
+    assert_claims_without_looks(&l);
+    test_db_exec(l.e->admin, "update trunkline.subscriptions set pattern = 'a'");
+    publish(l.e, "b", "", 1);
+    (void)looks_of(&l, 3);
+    publish(l.e, "b", "", 1);
+    (void)looks_of(&l, 3);
+    for (int i = 1; i < l.seen.count; i++)
+        assert_true(l.seen.positions[i] > l.seen.positions[i - 1]);
+    assert_int_equal(number(l.e, "select count(*) from trunkline.topic_bus where type = 'a'"),
+                     l.seen.count);
+    test_db_exec(l.e->admin, "update trunkline.subscriptions set pattern = '**'");
+    assert_claims_without_looks(&l); /* prepared again */
+    tl_worker_free(l.w);
+}
+
+/* As for a role that was given its rights before there was such a function. */
+static void without_a_right_to_it_it_looks(void **state)
+{
+    struct lone l;
+
+    open_lone(&l, *state, see_it, false);
+    test_db_exec(l.e->admin,
+                 "create or replace function trunkline.prepare_next("
+                 "subscription_id bigint, \"position\" bigint, out after bigint, out upto bigint) "
+                 "language plpgsql as $$ begin raise insufficient_privilege; end $$");
+    (void)looks_of(&l, 20);
+    assert_all_seen(&l);
+    assert_int_equal(stats_of(l.w).reconnects, 0);
+    tl_worker_free(l.w);
+}
+
+static tl_verdict note(tl_delivery *d, void *userdata)
+{
+    char sql[128];
+
+    see(userdata, d);
+    snprintf(sql, sizeof sql, "insert into noted values (%lld)",
+             (long long)tl_event_position(tl_delivery_event(d)));
+    return tl_tx_exec(tl_delivery_tx(d), sql, 0, NULL, NULL) == TL_OK ? TL_DONE : TL_FAIL;
+}
+
+/* WRK-5 */
+static void in_the_transaction_of_its_handler(void **state)
+{
+    struct lone l;
+
+    test_db_exec(((struct env *)*state)->admin, "create table noted (position bigint)");
+    open_lone(&l, *state, note, true);
+    assert_claims_without_looks(&l);
+    assert_all_seen(&l);
+    assert_int_equal(number(l.e, "select count(*) from noted"), l.seen.count);
+    assert_int_equal(number(l.e, "select count(distinct position) from noted"), l.seen.count);
+    assert_int_equal(number(l.e, "select count(*) from trunkline.leases"), 0);
+    tl_worker_free(l.w);
+}
+
+static tl_verdict fail_once(tl_delivery *d, void *userdata)
+{
+    if (tl_delivery_attempt(d) == 1)
+        return TL_RETRY;
+    see(userdata, d);
+    return TL_DONE;
+}
+
+/* The next event of its key waits for the one that failed. */
+static void what_failed_comes_first(void **state)
+{
+    struct lone l;
+
+    open_lone(&l, *state, fail_once, false);
+    for (int i = 0; i < 10; i++) {
+        publish(l.e, "a", "k", 1);
+        publish(l.e, "a", "k", 1);
+        l.seen.until += 2;
+        drive_one(l.w, has_seen, &l.seen);
+    }
+    for (int i = 1; i < l.seen.count; i++)
+        assert_true(l.seen.positions[i] > l.seen.positions[i - 1]);
+    assert_int_equal(l.seen.count, 20);
+    tl_worker_free(l.w);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(an_event_is_claimed_without_a_look), TEST(gaps_are_looked_over),
+        TEST(a_changed_subscription_is_minded),   TEST(without_a_right_to_it_it_looks),
+        TEST(in_the_transaction_of_its_handler),  TEST(what_failed_comes_first),
+    };
+
+    return cmocka_run_group_tests_name("worker_next", tests, NULL, NULL);
+}
