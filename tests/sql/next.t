@@ -242,6 +242,38 @@ subtest 'beside others' => sub {
     }
 };
 
+# In place of the foreign key that a lease had.
+subtest 'a lease goes with its cursor' => sub {
+    my $claim = sub {
+        my $id = feed('gone');
+        insert($main);
+        return $id, $main->do("SELECT token FROM trunkline.claim('gone')");
+    };
+    my ($id, $t) = $claim->();
+    my $p = cursor($id);
+    $main->do("SELECT trunkline.ack('$t', NULL, '[{\"position\": $p, \"retry_after_us\": 0}]')");
+    $t = $main->do("SELECT token FROM trunkline.claim('gone')");
+    $w1->do("BEGIN; SELECT FROM trunkline.leases WHERE token = '$t' FOR UPDATE"); # as an ack begins
+    $w2->start("DELETE FROM trunkline.subscriptions WHERE subscription_id = $id");
+    $w2->wait_blocked;
+    is($w1->do("SELECT trunkline.ack('$t'); COMMIT"), 1, 'an ack of what is tried again, beside who deletes its subscription by hand');
+    $w2->finish;
+    is($w2->{error}, undef, 'who waits for the lease before the retry');
+
+    $main->do("CREATE ROLE next_remover; GRANT USAGE ON SCHEMA trunkline TO next_remover; GRANT SELECT, DELETE ON trunkline.subscriptions TO next_remover");
+    ($id) = $claim->();
+    $w1->do("SET ROLE next_remover; DELETE FROM trunkline.subscriptions WHERE subscription_id = $id; RESET ROLE");
+    is($main->do("SELECT count(*) FROM trunkline.leases WHERE subscription_id = $id"), 0, 'as with a foreign key, who may delete a subscription needs no right to leases');
+    $main->do('DROP OWNED BY next_remover; DROP ROLE next_remover');
+
+    for my $tables ('trunkline.subscriptions', 'trunkline.leases, trunkline.cursors') {
+        $claim->();
+        $main->do("TRUNCATE $tables CASCADE");
+        is($main->do('SELECT count(*) FROM trunkline.leases'), 0, "TRUNCATE $tables");
+        $main->do('DELETE FROM trunkline.subscriptions');
+    }
+};
+
 # The statement has one snapshot, from before it locks the cursor. What was changed in between, under that lock, makes it find nothing. A
 # policy on a table that it asks before holds it up between its snapshot and the lock.
 subtest 'changed behind its snapshot' => sub {
