@@ -28,8 +28,9 @@ BEGIN
                FROM (SELECT * FROM @extschema@.delivery_runs y
                       WHERE failed IS NOT TRUE AND CASE WHEN webhook_log.event IS NULL THEN y.subscription = webhook_log.name
                             ELSE y.last_event >= webhook_log.event AND y.first_event <= webhook_log.event END
-                      -- each has one at least
-                      ORDER BY y.call_id DESC, y.first DESC LIMIT CASE WHEN webhook_log.event IS NULL THEN most END) a,
+                      -- each has one at least; those of one call overlap
+                      ORDER BY y.call_id DESC
+                      FETCH FIRST (CASE WHEN webhook_log.event IS NULL THEN most ELSE 9223372036854775807 END) ROWS WITH TIES) a,
                     unnest(a.numbers, a.event_ids, a.event_types, a.positions, a.durations_us, a.started_us)
                         x(number, event_id, event_type, "position", duration_us, started_us)
               WHERE a.subscription = webhook_log.name AND (webhook_log.event IS NULL OR x.event_id = webhook_log.event)

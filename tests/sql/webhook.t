@@ -183,6 +183,9 @@ subtest 'SUB-11 successes are logged many to a row, and read one by one' => sub 
         FROM trunkline.webhook_attempts WHERE subscription IN ('run', 'other'))), '30|30|t', 'of which each says its own');
     is($s->do(q(SELECT string_agg("position"::text, ' ') FROM trunkline.webhook_log('run', most => 4))), '29 28 26 25', 'webhook_log(): the latest first, over rows that overlap');
     $s->do($forget);
+    $s->do(successes(30, http_status => 'CASE WHEN n IN (2, 3) THEN 200 ELSE 204 END'));
+    is($s->do(qq(SELECT string_agg("position"::text, ' ') FROM trunkline.webhook_log('run', most => $_->[0]))), $_->[1], "the latest $_->[0] are not in the row that begins last") for [1, '30'], [3, '30 29 28'];
+    $s->do($forget);
     for my $case ([log => 'none', 0], [log => 'failures', 0], [log => 'all', 20]) {
         hook('run', qq({"$case->[0]": "$case->[1]"}));
         is($s->do(successes(20)), $case->[2], "log $case->[1]: $case->[2] of twenty");
