@@ -28,8 +28,8 @@ BEGIN
                FROM (SELECT * FROM @extschema@.delivery_runs y
                       WHERE failed IS NOT TRUE AND CASE WHEN webhook_log.event IS NULL THEN y.subscription = webhook_log.name
                             ELSE y.last_event >= webhook_log.event AND y.first_event <= webhook_log.event END
-                      -- each has one at least; those of one call overlap
-                      ORDER BY y.call_id DESC
+                      -- each has one at least; those of one call overlap. Of an event there are few, in no order, which would lead past all.
+                      ORDER BY CASE WHEN webhook_log.event IS NULL THEN y.call_id END DESC
                       FETCH FIRST (CASE WHEN webhook_log.event IS NULL THEN most ELSE 9223372036854775807 END) ROWS WITH TIES) a,
                     unnest(a.numbers, a.event_ids, a.event_types, a.positions, a.durations_us, a.started_us)
                         x(number, event_id, event_type, "position", duration_us, started_us)
