@@ -110,13 +110,14 @@ struct caller bare_caller(const struct bench *b)
 
 char *library_statement(const struct bench *b)
 {
+    tl_receipt receipt; /* without one it would return nothing, and the bare side does */
     tl_client *c;
     char *sql;
 
     if (tl_client_open(b->conninfo, NULL, &c) != TL_OK ||
         tl_publish(c, NULL,
                    TL_NEW_EVENT(.type = event_type, .data = invoice, .tenant_id = event_tenant),
-                   NULL) != TL_OK)
+                   &receipt) != TL_OK)
         die("tl_publish", tl_error_message(tl_client_error(c)));
     sql = sql_value(tl_client_pgconn(c), "SELECT statement FROM pg_prepared_statements "
                                          "WHERE statement ILIKE 'insert into%'");
