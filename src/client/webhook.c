@@ -4,8 +4,10 @@
  */
 #include "internal.h"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <string.h>
@@ -22,7 +24,6 @@ enum {
     PUBLIC_BYTES = 32,
     SIGNATURE_BYTES = 64,
     DIGEST_BYTES = 32,
-    BLOCK_BYTES = 64,     /* of SHA-256; no symmetric key is longer */
     MAX_TEXT_BYTES = 128, /* of a key or a signature in base64 */
 };
 static const uint64_t DEFAULT_TOLERANCE_US = 300000000;
@@ -179,43 +180,37 @@ static bool add_content(struct tl__buf *content, const char *id, int64_t timesta
     return !content->is_failed;
 }
 
-/* OpenSSL takes longer to find it by name than to sign an event. */
-static EVP_MD *sha256;
+/* HMAC-SHA256 without a key. OpenSSL takes longer to find it by name than to sign an event. */
+static EVP_MAC_CTX *hmac_template;
 
-static void fetch_sha256(void)
+static void make_hmac_template(void)
 {
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL); /* for as long as the process lives */
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
+    char name[] = "SHA256";
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
+                           OSSL_PARAM_construct_end()};
+    EVP_MAC_CTX *ctx = mac == NULL ? NULL : EVP_MAC_CTX_new(mac);
+
+    if (ctx != NULL && EVP_MAC_CTX_set_params(ctx, params) == 1)
+        hmac_template = ctx; /* for as long as the process lives */
+    else
+        EVP_MAC_CTX_free(ctx);
+    EVP_MAC_free(mac);
 }
 
-/* One of the two hashes of HMAC: of a block, which is the key with a mask, and the text behind it. */
-static bool hash_behind(EVP_MD_CTX *ctx, const struct key *key, unsigned char mask,
-                        const void *text, size_t len, unsigned char ret[DIGEST_BYTES])
-{
-    unsigned char block[BLOCK_BYTES];
-
-    for (size_t i = 0; i < sizeof block; i++)
-        block[i] = (unsigned char)((i < key->len ? key->bytes[i] : 0) ^ mask);
-    bool is_fine = EVP_DigestInit_ex(ctx, sha256, NULL) == 1 &&
-                   EVP_DigestUpdate(ctx, block, sizeof block) == 1 &&
-                   EVP_DigestUpdate(ctx, text, len) == 1 && EVP_DigestFinal_ex(ctx, ret, NULL) == 1;
-
-    OPENSSL_cleanse(block, sizeof block);
-    return is_fine;
-}
-
-/* HMAC-SHA256 (RFC 2104) of a key that fits a block. OpenSSL's own takes twice as long beside the hashing. */
 static bool digest(const struct key *key, const struct tl__buf *content,
                    unsigned char ret[DIGEST_BYTES])
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    EVP_MD_CTX *ctx;
+    size_t len = 0;
 
-    (void)pthread_once(&once, fetch_sha256);
-    ctx = sha256 == NULL ? NULL : EVP_MD_CTX_new();
-    bool is_fine = ctx != NULL && hash_behind(ctx, key, 0x36, content->data, content->len, ret) &&
-                   hash_behind(ctx, key, 0x5c, ret, DIGEST_BYTES, ret);
+    (void)pthread_once(&once, make_hmac_template);
+    EVP_MAC_CTX *ctx = hmac_template == NULL ? NULL : EVP_MAC_CTX_dup(hmac_template);
+    bool is_fine = ctx != NULL && EVP_MAC_init(ctx, key->bytes, key->len, NULL) == 1 &&
+                   EVP_MAC_update(ctx, (const unsigned char *)content->data, content->len) == 1 &&
+                   EVP_MAC_final(ctx, ret, &len, DIGEST_BYTES) == 1 && len == DIGEST_BYTES;
 
-    EVP_MD_CTX_free(ctx);
+    EVP_MAC_CTX_free(ctx);
     return is_fine;
 }
 
