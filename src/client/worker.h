@@ -64,7 +64,7 @@ struct tl__claimed {
     PGresult *res;
     uint32_t refs;
     int event_col;   /* the first of an event */
-    int attempt_col; /* NULL there: 1 */
+    int attempt_col; /* NULL there, or -1: 1 */
     struct tl_event events[];
 };
 
@@ -102,10 +102,11 @@ struct tl__lease {
     bool is_broken;             /* cannot go on here: settle what is finished, release the rest */
     bool is_crashed;            /* broken by a handler that lost its connection: release as lost */
     bool is_extending;
-    bool is_full;   /* there may be more behind it */
-    bool is_asked;  /* for what is behind it */
-    bool is_repeat; /* an ack may have been executed without our knowing */
-    bool is_bare;   /* repeat without failures: they are recorded */
+    bool is_full;       /* there may be more behind it */
+    bool is_asked;      /* for what is behind it */
+    bool is_repeat;     /* an ack may have been executed without our knowing */
+    bool is_bare;       /* repeat without failures: they are recorded */
+    int64_t next_epoch; /* of its cursor; 0: it was not claimed by worker_next.c */
     uint64_t extended_at_us;
     uint64_t settled_at_us;
     uint64_t retry_at_us; /* of a failed ack */
@@ -145,8 +146,9 @@ struct tl__route {
     bool prefetch_is_late;           /* handlers are slow: what is read ahead gets too old */
     struct tl__statement claim_next; /* see worker_next.c; of positions (next_after, next_upto] */
     int64_t next_after, next_upto;
-    int64_t next_position;    /* behind the last event claimed; 0: none was */
-    uint32_t next_misses;     /* in a row */
+    int64_t next_position; /* behind the last event claimed; 0: none was */
+    int64_t next_epoch;    /* of its cursor then, with nothing else to be considered; 0: unknown */
+    uint32_t next_misses;  /* in a row */
     uint64_t next_refused_us; /* when it was not prepared, or given up */
     uint32_t running;         /* deliveries in flight */
     uint32_t unstarted;       /* deliveries in memory */
@@ -275,6 +277,8 @@ void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf
 
 /* The rows of an answer, from `first` on, that are a lease. Returns the row behind them. */
 int tl__claim_take(struct tl_worker *w, struct tl__claimed *claimed, int first);
+/* The one row of an answer to the statement of worker_next.c. */
+void tl__claim_take_next(struct tl__route *r, struct tl__claimed *claimed, const uint8_t token[16]);
 
 /* worker_next.c */
 extern const char tl__prepare_next_sql[];
@@ -282,6 +286,8 @@ extern const char tl__prepare_next_sql[];
 void tl__next_prepare(struct tl_worker *w, uint64_t now_us);
 /* The statement, NULL: not now. */
 struct tl__statement *tl__next_params(struct tl_worker *w, struct tl__params *p);
+/* The lease ends. */
+void tl__next_settled(const struct tl__lease *l);
 void tl__next_done(struct tl_worker *w, const PGresult *res);
 
 /* worker_ahead.c */

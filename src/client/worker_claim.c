@@ -69,7 +69,7 @@ uint32_t tl__lease_attempt(const struct tl__lease *l, uint32_t index)
     const struct tl__claimed *c = l->claimed;
     int row = tl__lease_row(l, index);
 
-    return PQgetisnull(c->res, row, c->attempt_col)
+    return c->attempt_col < 0 || PQgetisnull(c->res, row, c->attempt_col)
                ? 1
                : (uint32_t)tl__cell_i64(c->res, row, c->attempt_col);
 }
@@ -205,10 +205,10 @@ void tl__due_params(struct tl_worker *w, struct tl__params *p)
 
 /* -------------------------------------------------------------------------------- leases -- */
 
-/* The row `head` has subscription and token. `extra`: so many bytes behind the lease. */
-static struct tl__lease *new_lease(struct tl_worker *w, const PGresult *res, int head, size_t extra)
+/* `extra`: so many bytes behind the lease. r: NULL for a subscription that is not served. */
+static struct tl__lease *new_lease(struct tl_worker *w, struct tl__route *r, const void *token,
+                                   size_t extra)
 {
-    struct tl__route *r = tl__route_find_id(w, tl__cell_i64(res, head, TL__COL_SUBSCRIPTION));
     struct tl__lease *l = r == NULL ? NULL : malloc(sizeof *l + extra);
 
     if (r != NULL)
@@ -218,9 +218,26 @@ static struct tl__lease *new_lease(struct tl_worker *w, const PGresult *res, int
         return NULL;
     }
     *l = (struct tl__lease){.route = r};
-    memcpy(l->token, PQgetvalue(res, head, TL__COL_TOKEN), sizeof l->token);
+    memcpy(l->token, token, sizeof l->token);
     l->extended_at_us = l->settled_at_us = tl__clock_us();
     return l;
+}
+
+/* The row `head` has subscription and token. */
+static struct tl__lease *new_lease_of_row(struct tl_worker *w, const PGresult *res, int head,
+                                          size_t extra)
+{
+    return new_lease(w, tl__route_find_id(w, tl__cell_i64(res, head, TL__COL_SUBSCRIPTION)),
+                     PQgetvalue(res, head, TL__COL_TOKEN), extra);
+}
+
+static struct tl__lease *init_schedule(struct tl_worker *w, struct tl__lease *l, uint32_t count)
+{
+    if (l == NULL || tl__schedule_init(&l->schedule, count, l->route->ordering))
+        return l;
+    free(l);
+    tl__log(&w->client->settings, TL_LOG_WARN, "a lease was left to expire");
+    return NULL;
 }
 
 static void link_lease(struct tl__lease *l)
@@ -231,21 +248,18 @@ static void link_lease(struct tl__lease *l)
         at = &(*at)->next;
     *at = l;
     l->route->unstarted += l->expected + l->schedule.count;
+    l->route->next_epoch = 0;
 }
 
 struct tl__lease *tl__lease_new(struct tl_worker *w, struct tl__claimed *claimed, int head,
                                 int first, uint32_t count, const uint64_t *masks, uint64_t mask)
 {
-    struct tl__lease *l =
-        new_lease(w, claimed->res, head, masks != NULL ? count * sizeof *l->rows : 0);
+    struct tl__lease *l = init_schedule(
+        w, new_lease_of_row(w, claimed->res, head, masks != NULL ? count * sizeof *l->rows : 0),
+        count);
 
     if (l == NULL)
         return NULL;
-    if (!tl__schedule_init(&l->schedule, count, l->route->ordering)) {
-        free(l);
-        tl__log(&w->client->settings, TL_LOG_WARN, "a lease was left to expire");
-        return NULL;
-    }
     l->first_row = (uint32_t)first;
     if (masks != NULL) {
         uint32_t *rows = (uint32_t *)(l + 1);
@@ -272,6 +286,21 @@ static bool may_have_more(struct tl_worker *w, uint32_t count)
     return count >= w->batch || !tl__waiter_policy_is_awake(tl__bell_policy(w->bell));
 }
 
+void tl__claim_take_next(struct tl__route *r, struct tl__claimed *claimed, const uint8_t token[16])
+{
+    struct tl_worker *w = r->worker;
+    struct tl__lease *l = init_schedule(w, new_lease(w, r, token, 0), 1);
+
+    if (l == NULL)
+        return;
+    l->claimed = claimed;
+    claimed->refs++;
+    l->next_epoch = r->next_epoch + 1;
+    link_lease(l);
+    r->next_position = tl__lease_position(l, 0) + 1;
+    r->may_have_more = may_have_more(w, 1);
+}
+
 /* Of the same lease, or, without one, of the same subscription. */
 static bool is_same_lease(const PGresult *res, int a, int b)
 {
@@ -292,7 +321,7 @@ static bool is_range(const PGresult *res, int row)
 /* A lease whose events are to be read. */
 static void take_range(struct tl_worker *w, const PGresult *res, int row)
 {
-    struct tl__lease *l = new_lease(w, res, row, 0);
+    struct tl__lease *l = new_lease_of_row(w, res, row, 0);
     struct tl__route *r;
     uint64_t now_us;
 

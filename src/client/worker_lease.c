@@ -48,6 +48,7 @@ void tl__lease_free(struct tl__lease *l)
     while (*at != l)
         at = &(*at)->next;
     *at = l->next;
+    tl__next_settled(l);
     tl__ahead_part(l);
     r->unstarted -= l->expected + l->schedule.count - l->schedule.finished - l->schedule.running;
     while (l->failed != NULL) {

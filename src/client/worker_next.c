@@ -1,8 +1,10 @@
 /*
  * worker_next.c: few events come one by one, and each that rings is mostly the one behind the last. So
  * before anything is looked for, a statement claims just that one (prepare_next(), which says when it
- * may); the look comes behind it, and finds what the statement does not. For a worker of one subscription; its
- * statement is prepared in the session when something was claimed and the bell is armed.
+ * may); the look comes behind it, and finds what the statement does not. For a worker of one
+ * subscription; its statement is prepared in the session when something was claimed and the bell is
+ * armed, and asked about again when anything but it has claimed, or an event was not just done: it
+ * finds an event only while the cursor has the epoch that it had when nothing else was waiting.
  */
 #include "worker.h"
 
@@ -16,7 +18,7 @@
 #define REFUSED_US 1000000
 
 const char tl__prepare_next_sql[] =
-    "select after, upto from @extschema@.prepare_next($1::bigint, $2::bigint)";
+    "select after, upto, epoch from @extschema@.prepare_next($1::bigint, $2::bigint)";
 
 /* The one subscription, if nothing of it is in hand and it is known where it is. */
 static struct tl__route *candidate(const struct tl_worker *w)
@@ -31,7 +33,7 @@ static struct tl__route *candidate(const struct tl_worker *w)
 
 static bool is_prepared(const struct tl__route *r)
 {
-    return r->claim_next.prepared_on == tl__bell_session(r->worker->bell) &&
+    return r->next_epoch > 0 && r->claim_next.prepared_on == tl__bell_session(r->worker->bell) &&
            r->next_position > r->next_after && r->next_position <= r->next_upto;
 }
 
@@ -44,9 +46,9 @@ static void on_prepared(void *owner, void *arg, const PGresult *res)
 
     r->is_preparing = false;
     r->claim_next.prepared_on = 0;
-    r->next_refused_us = tl__clock_us();
     if (res == NULL)
         return;
+    r->next_refused_us = tl__clock_us();
     if (PQresultStatus(res) != PGRES_TUPLES_OK) {
         (void)tl__error_from_result(&w->error, res, false);
         w->has_no_next = !tl_error_is_retriable(&w->error);
@@ -54,10 +56,13 @@ static void on_prepared(void *owner, void *arg, const PGresult *res)
                 tl_error_message(&w->error));
         return;
     }
+    if (!PQgetisnull(res, 0, 0) || r->leases != NULL)
+        r->next_refused_us = 0; /* a claim came first: asked again behind it */
     if (PQgetisnull(res, 0, 0))
         return;
     r->next_after = tl__cell_i64(res, 0, 0);
     r->next_upto = tl__cell_i64(res, 0, 1);
+    r->next_epoch = tl__cell_i64(res, 0, 2);
     (void)snprintf(r->claim_next.name, sizeof r->claim_next.name, "trunkline_next_%" PRId64,
                    r->subscription_id);
     r->claim_next.prepared_on = tl__bell_session(w->bell);
@@ -95,10 +100,21 @@ struct tl__statement *tl__next_params(struct tl_worker *w, struct tl__params *p)
     if (r == NULL || r->is_preparing || !is_prepared(r) || !draw_token(w->next_token))
         return NULL;
     tl__param_i64(p, r->next_position);
+    tl__param_i64(p, r->next_epoch);
     tl__param_uuid(p, w->next_token);
     tl__param_interval(p, w->lease_us);
     tl__param_text(p, w->owner);
     return &r->claim_next;
+}
+
+/* Settled as done it leaves nothing behind; whatever else became of it, that is asked for again. */
+void tl__next_settled(const struct tl__lease *l)
+{
+    struct tl__route *r = l->route;
+
+    if (l->next_epoch > 0 && l->acked == l->schedule.count && l->failures == 0 && !l->is_lost &&
+        r->next_position == tl__lease_position(l, 0) + 1)
+        r->next_epoch = l->next_epoch;
 }
 
 void tl__next_done(struct tl_worker *w, const PGresult *res)
@@ -108,19 +124,19 @@ void tl__next_done(struct tl_worker *w, const PGresult *res)
 
     if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0) {
         w->stats.claims++;
-        claimed = tl__claimed_new(tl__bell_take_result(w->bell), TL__COL_POSITION, TL__COL_ATTEMPT);
+        claimed = r == NULL ? NULL : tl__claimed_new(tl__bell_take_result(w->bell), 0, -1);
         if (claimed == NULL)
             return; /* it expires and is claimed again */
-        (void)tl__claim_take(w, claimed, 0);
+        tl__claim_take_next(r, claimed, w->next_token);
         tl__claimed_unref(claimed);
         /* others wait to be woken by the look */
         w->has_next = tl__bell_policy(w->bell)->others == 0;
-        if (r != NULL)
-            r->next_misses = 0;
+        r->next_misses = 0;
         return;
     }
     if (r == NULL)
         return;
+    r->next_epoch = 0;
     r->next_position = 0; /* until something is claimed again */
     if (PQresultStatus(res) != PGRES_TUPLES_OK || ++r->next_misses >= MISSES) {
         r->claim_next.prepared_on = 0;

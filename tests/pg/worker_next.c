@@ -146,7 +146,8 @@ static void without_a_right_to_it_it_looks(void **state)
     open_lone(&l, *state, see_it, false);
     test_db_exec(l.e->admin,
                  "create or replace function trunkline.prepare_next("
-                 "subscription_id bigint, \"position\" bigint, out after bigint, out upto bigint) "
+                 "subscription_id bigint, \"position\" bigint, out after bigint, out upto bigint, "
+                 "out epoch bigint) "
                  "language plpgsql as $$ begin raise insufficient_privilege; end $$");
     (void)looks_of(&l, 20);
     assert_all_seen(&l);
@@ -205,6 +206,55 @@ static void what_failed_comes_first(void **state)
     tl_worker_free(l.w);
 }
 
+static bool fails = true;
+
+static tl_verdict fail_first(tl_delivery *d, void *userdata)
+{
+    if (fails && strcmp(tl_event_type(tl_delivery_event(d)), "bad") == 0) {
+        tl_delivery_set_retry_after(d, 3600000000u);
+        return TL_RETRY;
+    }
+    see(userdata, d);
+    return TL_DONE;
+}
+
+static bool is_parked(void *arg)
+{
+    return number(arg, "select count(*) from trunkline.retries where token is null") == 2;
+}
+
+static bool has_failed(void *arg)
+{
+    return number(arg, "select count(*) from trunkline.retries where token is null") == 1;
+}
+
+/* An event that was claimed so and failed leaves something behind that others wait for. */
+static void what_waits_is_not_overtaken(void **state)
+{
+    struct lone l;
+
+    open_lone(&l, *state, fail_first, false);
+    assert_claims_without_looks(&l);
+    drive_one(l.w, is_armed, l.e);
+    publish(l.e, "bad", "k", 1);
+    drive_one(l.w, has_failed, l.e);
+    drive_one(l.w, is_armed, l.e);
+    publish(l.e, "a", "k", 1);
+    drive_one(l.w, is_parked, l.e);
+    assert_int_equal(l.seen.count, l.seen.until);
+    fails = false;
+    test_db_exec(l.e->admin,
+                 "update trunkline.retries set next_attempt_at = now() where \"position\" "
+                 "= (select min(\"position\") from trunkline.retries)");
+    test_db_exec(l.e->admin, "select trunkline.wake_listeners()");
+    l.seen.until += 2;
+    drive_one(l.w, has_seen, &l.seen);
+    for (int i = 1; i < l.seen.count; i++)
+        assert_true(l.seen.positions[i] > l.seen.positions[i - 1]);
+    assert_claims_without_looks(&l);
+    tl_worker_free(l.w);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
@@ -212,6 +262,7 @@ int main(void)
         TEST(an_event_is_claimed_without_a_look), TEST(gaps_are_looked_over),
         TEST(a_changed_subscription_is_minded),   TEST(without_a_right_to_it_it_looks),
         TEST(in_the_transaction_of_its_handler),  TEST(what_failed_comes_first),
+        TEST(what_waits_is_not_overtaken),
     };
 
     return cmocka_run_group_tests_name("worker_next", tests, NULL, NULL);
