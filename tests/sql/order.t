@@ -456,6 +456,7 @@ subtest 'of a queue those right behind the first come along, as far as they are 
     is($got, '1:2 2:2 3:1 8:2', 'up to one that is not, or that a crash left; none of a key whose first is not');
     ack($t, undef, qw(1 3:defer));
     $due->();
+    $main->do("UPDATE trunkline.retries SET next_attempt_at = now() - interval '2 min' WHERE subscription_id = $id AND \"position\" = 4"); # before 1
     ($t, $got) = claim('along', 1);
     is($got, '4:1', 'what a crash left goes alone');
     $main->do("UPDATE trunkline.retries SET token = gen_random_uuid() WHERE subscription_id = $id AND \"position\" = 3");
