@@ -189,7 +189,10 @@ struct tl_worker {
     bool has_work;     /* handlers could start at once */
     bool has_no_ahead; /* it was refused: not asked again */
     bool has_no_next;  /* the same of worker_next.c */
+    /* of the last one that was sent: its subscription, the token, the epoch of what it claims */
+    int64_t next_id;
     uint8_t next_token[16];
+    int64_t next_epoch;
     bool has_next;  /* it was claimed: its handler comes before anything is asked */
     bool is_inside; /* in tl_worker_process */
     bool is_draining;
@@ -278,7 +281,7 @@ void tl__lease_failures(const struct tl__lease *l, uint32_t upto, struct tl__buf
 /* The rows of an answer, from `first` on, that are a lease. Returns the row behind them. */
 int tl__claim_take(struct tl_worker *w, struct tl__claimed *claimed, int first);
 /* The one row of an answer to the statement of worker_next.c. */
-void tl__claim_take_next(struct tl__route *r, struct tl__claimed *claimed, const uint8_t token[16]);
+void tl__claim_take_next(struct tl__route *r, struct tl__claimed *claimed);
 
 /* worker_next.c */
 extern const char tl__prepare_next_sql[];

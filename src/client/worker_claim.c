@@ -286,16 +286,16 @@ static bool may_have_more(struct tl_worker *w, uint32_t count)
     return count >= w->batch || !tl__waiter_policy_is_awake(tl__bell_policy(w->bell));
 }
 
-void tl__claim_take_next(struct tl__route *r, struct tl__claimed *claimed, const uint8_t token[16])
+void tl__claim_take_next(struct tl__route *r, struct tl__claimed *claimed)
 {
     struct tl_worker *w = r->worker;
-    struct tl__lease *l = init_schedule(w, new_lease(w, r, token, 0), 1);
+    struct tl__lease *l = init_schedule(w, new_lease(w, r, w->next_token, 0), 1);
 
     if (l == NULL)
         return;
     l->claimed = claimed;
     claimed->refs++;
-    l->next_epoch = r->next_epoch + 1;
+    l->next_epoch = w->next_epoch;
     link_lease(l);
     r->next_position = tl__lease_position(l, 0) + 1;
     r->may_have_more = may_have_more(w, 1);

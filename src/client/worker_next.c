@@ -99,6 +99,8 @@ struct tl__statement *tl__next_params(struct tl_worker *w, struct tl__params *p)
 
     if (r == NULL || r->is_preparing || !is_prepared(r) || !draw_token(w->next_token))
         return NULL;
+    w->next_id = r->subscription_id;
+    w->next_epoch = r->next_epoch + 1;
     tl__param_i64(p, r->next_position);
     tl__param_i64(p, r->next_epoch);
     tl__param_uuid(p, w->next_token);
@@ -117,9 +119,10 @@ void tl__next_settled(const struct tl__lease *l)
         r->next_epoch = l->next_epoch;
 }
 
+/* Whatever is served beside it, or instead of it, by now. */
 void tl__next_done(struct tl_worker *w, const PGresult *res)
 {
-    struct tl__route *r = w->routes;
+    struct tl__route *r = tl__route_find_id(w, w->next_id);
     struct tl__claimed *claimed;
 
     if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0) {
@@ -127,7 +130,7 @@ void tl__next_done(struct tl_worker *w, const PGresult *res)
         claimed = r == NULL ? NULL : tl__claimed_new(tl__bell_take_result(w->bell), 0, -1);
         if (claimed == NULL)
             return; /* it expires and is claimed again */
-        tl__claim_take_next(r, claimed, w->next_token);
+        tl__claim_take_next(r, claimed);
         tl__claimed_unref(claimed);
         /* others wait to be woken by the look */
         w->has_next = tl__bell_policy(w->bell)->others == 0;

@@ -255,14 +255,107 @@ static void what_waits_is_not_overtaken(void **state)
     tl_worker_free(l.w);
 }
 
+/* Held up by a lock of ours, so that its answer comes when we want. */
+static bool is_claiming(void *arg)
+{
+    return number(arg, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' "
+                       "and query like 'PREPARE trunkline_next_%'") == 1;
+}
+
+static bool is_held_up(void *arg)
+{
+    return number(arg, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' "
+                       "and datname = current_database()") == 1;
+}
+
+/* Publishes until the statement is on its way to an event, which it gets when `locker` commits. */
+static void claim_held_up(struct lone *l, PGconn *locker)
+{
+    bool is_next = false;
+
+    for (int i = 0; i < 100 && !is_next; i++) {
+        assert_claims_without_looks(l);
+        drive_one(l->w, is_armed, l->e);
+        test_db_exec(locker, "begin; lock table trunkline.leases in exclusive mode");
+        publish(l->e, "a", "k", 1);
+        l->seen.until++;
+        drive_one(l->w, is_held_up, l->e);
+        is_next = is_claiming(l->e);
+        if (!is_next) { /* a look on a busy machine */
+            test_db_exec(locker, "rollback");
+            drive_one(l->w, has_seen, &l->seen);
+            drive_one(l->w, is_settled, l);
+        }
+    }
+    assert_true(is_next);
+}
+
+static struct seen other;
+
+static bool has_come(void *arg)
+{
+    return has_seen(arg) || other.count > other.until;
+}
+
+/* WRK-3: one that is served from now on comes first, and gets nothing of the other. */
+static void what_is_served_meanwhile_is_another(void **state)
+{
+    struct lone l;
+    PGconn *locker;
+
+    open_lone(&l, *state, see_it, false);
+    locker = test_db_connect(l.e->conninfo);
+    test_db_exec(l.e->admin, "select trunkline.subscribe('a/first', 'other', priority => 10)");
+    claim_held_up(&l, locker);
+    assert_int_equal(tl_worker_handle(l.w, "a/first", see_it, &other, NULL), TL_OK);
+    test_db_exec(locker, "commit");
+    drive_one(l.w, has_come, &l.seen);
+    assert_int_equal(other.count, 0);
+    drive_one(l.w, is_settled, &l);
+    assert_all_seen(&l);
+    publish(l.e, "other", "k", 1);
+    other.until = 1;
+    drive_one(l.w, has_seen, &other);
+    l.seen.until++;
+    drive_one(l.w, has_seen, &l.seen);
+    assert_int_equal(other.count, 1);
+    PQfinish(locker);
+    tl_worker_free(l.w);
+}
+
+/* Nor is what was forgotten meanwhile lost: who serves it now has it. */
+static void what_is_forgotten_meanwhile_is_not_lost(void **state)
+{
+    struct lone l;
+    PGconn *locker;
+
+    open_lone(&l, *state, see_it, false);
+    locker = test_db_connect(l.e->conninfo);
+    claim_held_up(&l, locker);
+    assert_int_equal(tl_worker_forget(l.w, "m/h"), TL_OK);
+    assert_int_equal(tl_worker_handle(l.w, "m/h", see_it, &l.seen, NULL), TL_OK);
+    test_db_exec(locker, "commit");
+    drive_one(l.w, has_seen, &l.seen);
+    drive_one(l.w, is_settled, &l);
+    assert_all_seen(&l);
+    assert_claims_without_looks(&l);
+    PQfinish(locker);
+    tl_worker_free(l.w);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(an_event_is_claimed_without_a_look), TEST(gaps_are_looked_over),
-        TEST(a_changed_subscription_is_minded),   TEST(without_a_right_to_it_it_looks),
-        TEST(in_the_transaction_of_its_handler),  TEST(what_failed_comes_first),
+        TEST(an_event_is_claimed_without_a_look),
+        TEST(gaps_are_looked_over),
+        TEST(a_changed_subscription_is_minded),
+        TEST(without_a_right_to_it_it_looks),
+        TEST(in_the_transaction_of_its_handler),
+        TEST(what_failed_comes_first),
         TEST(what_waits_is_not_overtaken),
+        TEST(what_is_served_meanwhile_is_another),
+        TEST(what_is_forgotten_meanwhile_is_not_lost),
     };
 
     return cmocka_run_group_tests_name("worker_next", tests, NULL, NULL);
