@@ -343,6 +343,75 @@ static void what_is_forgotten_meanwhile_is_not_lost(void **state)
     tl_worker_free(l.w);
 }
 
+struct crash {
+    struct lone lone;
+    PGconn *holder;
+    bool dies;
+};
+
+static tl_verdict die_once(tl_delivery *d, void *userdata)
+{
+    struct crash *c = userdata;
+    struct pg_result *res = NULL;
+
+    if (c->dies) {
+        c->dies = false;
+        assert_int_equal(tl_tx_exec(tl_delivery_tx(d),
+                                    "select pg_terminate_backend(pg_backend_pid())", 0, NULL, &res),
+                         TL_E_CONNECTION);
+        return TL_DONE;
+    }
+    see(&c->lone.seen, d);
+    return TL_DONE;
+}
+
+/* The lease was given back, and is held by us before it is claimed again; or that came first. */
+static bool is_held_or_seen(void *arg)
+{
+    struct crash *c = arg;
+
+    test_db_exec(c->holder, "begin");
+    if (query_number(c->holder,
+                     "select count(*) from (select from trunkline.leases where attempt = "
+                     "1 and until < now() + interval '1 s' for update skip locked) q") > 0)
+        return true;
+    test_db_exec(c->holder, "rollback");
+    return has_seen(&c->lone.seen);
+}
+
+/* Its handler's connection is gone, but not that which claims. */
+static void what_was_given_back_is_not_overtaken(void **state)
+{
+    struct crash c = {0};
+    struct lone *l = &c.lone;
+
+    l->e = *state;
+    c.holder = test_db_connect(l->e->conninfo);
+    l->w = simple_worker(l->e->client, die_once, &c, TL_ORDERING_KEY, true,
+                         TL_WORKER_OPTIONS(.poll_interval_us = NO_POLL_US));
+    for (int i = 0; i < 3; i++) {
+        assert_claims_without_looks(l);
+        c.dies = true;
+        publish(l->e, "a", "k", 1);
+        l->seen.until++;
+        drive_one(l->w, is_held_or_seen, &c);
+        for (int j = 0; j < 5; j++) { /* it looks for the lease as well, without being rung up */
+            drive_one(l->w, is_armed, l->e);
+            l->polls = stats_of(l->w).polls;
+            publish(l->e, "a", "k", 1);
+            l->seen.until++;
+            drive_one(l->w, has_looked, l);
+        }
+        test_db_exec(c.holder, "rollback");
+        test_db_exec(l->e->admin, "select trunkline.wake_listeners()");
+        drive_one(l->w, has_seen, &l->seen);
+    }
+    for (int i = 1; i < l->seen.count; i++)
+        assert_true(l->seen.positions[i] > l->seen.positions[i - 1]);
+    tl_worker_free(l->w);
+    PQfinish(c.holder);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
@@ -356,6 +425,7 @@ int main(void)
         TEST(what_waits_is_not_overtaken),
         TEST(what_is_served_meanwhile_is_another),
         TEST(what_is_forgotten_meanwhile_is_not_lost),
+        TEST(what_was_given_back_is_not_overtaken),
     };
 
     return cmocka_run_group_tests_name("worker_next", tests, NULL, NULL);
