@@ -114,7 +114,7 @@ void tl__next_settled(const struct tl__lease *l)
 {
     struct tl__route *r = l->route;
 
-    if (l->next_epoch > 0 && l->acked == l->schedule.count && l->failures == 0 && !l->is_lost &&
+    if (l->next_epoch > 0 && l->acked == l->schedule.count && l->failures == 0 &&
         r->next_position == tl__lease_position(l, 0) + 1)
         r->next_epoch = l->next_epoch;
 }
