@@ -103,6 +103,7 @@ static tl_status commit(struct tl_tx *tx, struct tl_delivery *d)
         tl__param_i64(&p, position);
         tl__param_text(&p, failures.data);
         p.formats[2] = 0;
+        d->lease->route->may_have_more = true; /* as behind any ack with failures */
         c->deadline_us = tl__deadline_us(tl__clock_us(), c->settings.timeout_us);
         (void)PQsetnonblocking(c->conn, 1);
         status = tl__call(c, TL__WRITES, NULL,

@@ -50,6 +50,11 @@ void tl__lease_free(struct tl__lease *l)
     *at = l->next;
     tl__next_settled(l);
     tl__ahead_part(l);
+    /* What waited for it was looked for in vain meanwhile; with one slot it is looked for behind the ack. */
+    if (r->is_forgotten || r->slots > 1)
+        tl__route_find_id(r->worker, r->subscription_id)->may_have_more = true;
+    if (r->is_forgotten)
+        tl__bell_wake_others(r->worker->bell);
     r->unstarted -= l->expected + l->schedule.count - l->schedule.finished - l->schedule.running;
     while (l->failed != NULL) {
         struct tl_delivery *d = l->failed;
@@ -229,6 +234,8 @@ static void send_ack(struct tl_worker *w, struct tl__lease *l, uint32_t upto)
     } else {
         tl__param_null(&p);
     }
+    if (failures.len > 0) /* it may be due again before anything else happens */
+        l->route->may_have_more = true;
     l->op = TL__LEASE_ACKING;
     l->acking = upto;
     l->is_ending = is_all;
