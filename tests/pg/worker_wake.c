@@ -135,7 +135,8 @@ static tl_verdict fail_then_settle(tl_delivery *d, void *userdata)
 
     see(&h->seen, d);
     if (h->seen.count == 1) {
-        (void)tl_tx_exec(tl_delivery_tx(d), "select pg_sleep(0.02)", 0, NULL, NULL);
+        assert_int_equal(tl_tx_exec(tl_delivery_tx(d), "select pg_sleep(0.02)", 0, NULL, NULL),
+                         TL_OK);
         return TL_RETRY;
     }
     if (h->seen.count == 2)
