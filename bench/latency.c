@@ -254,14 +254,17 @@ void measure_latency(const struct bench *b)
         "ms, median of each round, from when it was to be sent; worker live, durable commits";
     static struct samples samples[VARIANTS];
     static struct figure f[VARIANTS];
+    struct bench more = *b;
 
+    /* a hundred events a round: what one differs by from the next is more than what is measured */
+    more.rounds = 3 * b->rounds < MAX_ROUNDS ? 3 * b->rounds : MAX_ROUNDS;
     report_section("Latency from publish to handler at 50 events/s", note);
     sql_exec(b->admin,
              "DROP TABLE IF EXISTS bench_reader; CREATE TABLE bench_reader AS SELECT 0::bigint AS "
              "\"position\"");
     f[READER] = (struct figure){"latency-50", "the same, and it reads the row and stores its place",
-                                "ms", &f[BARE], b->rounds};
-    measure_rate(b, "latency-50", 50, f, samples);
+                                "ms", &f[BARE], more.rounds};
+    measure_rate(&more, "latency-50", 50, f, samples);
     f[READER].rounds = 0; /* the floor of an event on its own is enough */
     report_ratio_max("50 events/s: p50", &f[TRUNKLINE], &f[BARE], 1.5, "x INSERT + NOTIFY");
     report_bar_max("50 events/s: p99", quantile_ms(&samples[TRUNKLINE], 0.99), 10, "ms");
