@@ -239,8 +239,8 @@ static void leave(struct tl_worker *w, uint64_t now_us)
     if (!w->is_leaving) {
         w->is_leaving = true;
         tl__waiter_policy_leave(p);
-        tl__bell_wake_others(
-            w->bell); /* to what waited for our leases, or for a time that we knew */
+        /* to what waited for our leases, or for a time that we knew */
+        tl__bell_wake_others(w->bell);
         tl__bell_write(w->bell, now_us);
     }
     if (tl__bell_is_idle(w->bell) && !p->is_release_wanted && !p->is_wake_wanted)
